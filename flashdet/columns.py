@@ -1,0 +1,301 @@
+"""Every column once: table, name, dtype, unit, sentence.
+
+Documentation, file metadata, checks and error texts come from these declarations. Tables of a detector are declared under
+the kind of their stage (``tof``) and renamed to the stage's name in the card (``otof``) by :func:`for_stage`. This module
+holds no data and no behaviour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from flashdet.species import SPECIES
+
+#: Version of the tables below. Major: a column was removed or changed its meaning; minor: one was added.
+#: History: 1.0 first version.
+DATA_MODEL_VERSION = "1.0"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of one table.
+
+    Attributes
+    ----------
+    table, name : str
+        Where it lives; ``str(column)`` is ``table.name``.
+    dtype : str
+        NumPy dtype of the column inside the program.
+    unit : str
+        Unit in internal units, empty for a number without one.
+    doc : str
+        One sentence.
+    shape : tuple of int
+        Shape of one row's value, ``()`` for a scalar.
+    missing : str
+        What NaN means in this column; empty: every value is finite.
+    """
+
+    table: str
+    name: str
+    dtype: str
+    unit: str
+    doc: str
+    shape: tuple[int, ...] = ()
+    missing: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.table}.{self.name}"
+
+
+def for_stage(columns: Iterable[Column], kind: str, name: str) -> tuple[Column, ...]:
+    """Move columns of table `kind` to a table called `name` (``kind_x`` to ``name_x``); leave the others.
+
+    Parameters
+    ----------
+    columns : iterable of Column
+        Declarations as below.
+    kind, name : str
+        Kind of the stage and its name in the card.
+
+    Returns
+    -------
+    tuple of Column
+        The columns as this stage writes them.
+    """
+    renamed = []
+    for column in columns:
+        if column.table == kind:
+            column = replace(column, table=name)
+        elif column.table.startswith(kind + "_"):
+            column = replace(column, table=name + column.table[len(kind) :])
+        renamed.append(column)
+    return tuple(renamed)
+
+
+def _table(table: str, *rows: tuple) -> tuple[Column, ...]:
+    return tuple(Column(table, *row) for row in rows)
+
+
+def _hypotheses(table: str, what: str, dtype: str, unit: str, doc: str, missing: str) -> tuple[Column, ...]:
+    return tuple(Column(table, f"{what}_{s}", dtype, unit, doc.format(s), (), missing) for s in SPECIES)
+
+
+# --- what the generator says -----------------------------------------------------------------------------------------
+#: One row per event.
+EVENT = _table(
+    "event",
+    ("number", "i8", "", "event number as written in the input"),
+    ("key", "u8", "", "64-bit counter word of the event for all its random numbers (ADR 0001)"),
+    ("weight", "f8", "", "first event weight, 1 if the input has none"),
+    ("cross_section", "f8", "pb", "generator cross section so far", (), "the input gives none"),
+    ("cross_section_error", "f8", "pb", "statistical error of the cross section", (), "the input gives none"),
+    ("signal_process", "i4", "", "signal process id of the generator, -1 if the input gives none"),
+    ("event_scale", "f8", "GeV", "hard scale of the event", (), "the input gives none"),
+    ("vx", "f8", "cm", "x of the generated collision"),
+    ("vy", "f8", "cm", "y of the generated collision"),
+    ("vz", "f8", "cm", "z of the generated collision"),
+    ("vt", "f8", "ns", "time of the generated collision"),
+    ("pdf_id1", "i4", "", "flavour of the first incoming parton, 0 if the input gives none"),
+    ("pdf_id2", "i4", "", "flavour of the second incoming parton, 0 if the input gives none"),
+    ("pdf_x1", "f8", "", "momentum fraction of the first incoming parton", (), "the input gives none"),
+    ("pdf_x2", "f8", "", "momentum fraction of the second incoming parton", (), "the input gives none"),
+    ("pdf_scale", "f8", "GeV", "factorisation scale", (), "the input gives none"),
+    ("pdf_xf1", "f8", "", "x f(x) of the first incoming parton", (), "the input gives none"),
+    ("pdf_xf2", "f8", "", "x f(x) of the second incoming parton", (), "the input gives none"),
+    ("n_coll_hard", "i4", "", "hard nucleon-nucleon collisions, -1 if not given"),
+    ("n_part_projectile", "i4", "", "participants of the projectile, -1 if not given"),
+    ("n_part_target", "i4", "", "participants of the target, -1 if not given"),
+    ("n_coll", "i4", "", "nucleon-nucleon collisions, -1 if not given"),
+    ("n_spectator_neutrons", "i4", "", "spectator neutrons, -1 if not given"),
+    ("n_spectator_protons", "i4", "", "spectator protons, -1 if not given"),
+    ("impact_parameter", "f8", "fm", "impact parameter", (), "not a heavy-ion event"),
+    ("event_plane_angle", "f8", "rad", "azimuth of the event plane", (), "not a heavy-ion event"),
+    ("eccentricity", "f8", "", "eccentricity of the participants", (), "not given"),
+    ("sigma_inel_nn", "f8", "mb", "inelastic nucleon-nucleon cross section", (), "not given"),
+    ("centrality", "f8", "%", "centrality", (), "not given"),
+)
+#: One row per event: all weights in the order of ``batch.weight_names`` (shape set by the reader).
+EVENT_WEIGHTS = Column("event", "weights", "f8", "", "all event weights, in the order of the weight names", (-1,))
+
+#: One row per particle of the generator record, in the order of the input.
+PARTICLE = _table(
+    "particle",
+    ("pdg", "i4", "", "PDG code"),
+    ("status", "i4", "", "status code of the input (1 final, 2 decayed, 4 beam, others by generator)"),
+    ("px", "f8", "GeV", "x of the momentum"),
+    ("py", "f8", "GeV", "y of the momentum"),
+    ("pz", "f8", "GeV", "z of the momentum"),
+    ("energy", "f8", "GeV", "energy"),
+    ("mass", "f8", "GeV", "generated mass as written in the input"),
+    ("vx", "f8", "cm", "x of the production vertex"),
+    ("vy", "f8", "cm", "y of the production vertex"),
+    ("vz", "f8", "cm", "z of the production vertex"),
+    ("vt", "f8", "ns", "time of the production vertex"),
+    ("production_vertex", "i4", "", "vertex of the event that made it, -1 if none; its mothers have it as end_vertex"),
+    ("end_vertex", "i4", "", "vertex of the event where it ends, -1 if none; its daughters have it as production_vertex"),
+)
+
+# --- what is tracked -------------------------------------------------------------------------------------------------
+#: One row per final-state charged particle offered to the tracker: truth only. Written by `propagate`.
+CHARGED = _table(
+    "charged",
+    ("particle_index", "i4", "", "row of the particle within its event"),
+    ("pdg", "i4", "", "PDG code"),
+    ("species", "i1", "", "index of the species whose LUT is used (flashdet.species.SPECIES)"),
+    ("charge", "i1", "e", "charge"),
+    ("mass", "f8", "GeV", "mass"),
+    ("pt", "f8", "GeV", "transverse momentum at the production vertex"),
+    ("eta", "f8", "", "pseudorapidity"),
+    ("phi", "f8", "rad", "azimuth of the momentum at the production vertex, in (-pi, pi]"),
+    ("vx", "f8", "cm", "x of the production vertex"),
+    ("vy", "f8", "cm", "y of the production vertex"),
+    ("vz", "f8", "cm", "z of the production vertex"),
+    ("vt", "f8", "ns", "time of production, collision time included"),
+    ("alpha", "f8", "rad", "azimuth of the momentum at the point of closest approach to the z axis"),
+    ("y", "f8", "cm", "signed distance to the z axis there, along (-sin alpha, cos alpha)"),
+    ("z", "f8", "cm", "z of that point"),
+    ("tgl", "f8", "", "pz/pt"),
+    ("q_over_pt", "f8", "1/GeV", "charge over transverse momentum"),
+)
+#: Columns that `propagate` adds to the event table.
+EVENT_PROPAGATE = _table(
+    "event",
+    ("dndeta", "f8", "", "charged particles per unit of pseudorapidity, as the card defines it"),
+    ("collision_time", "f8", "ns", "offset of the collision from its bunch crossing, drawn from the card's spread"),
+)
+
+#: One row per reconstructed track; the first group is what the tracker measured. Written by `tracking`.
+TRACK = _table(
+    "track",
+    ("particle_index", "i4", "", "row of the generated particle within its event"),
+    ("x", "f8", "cm", "local x of the reference point: 0, the point of closest approach to the z axis"),
+    ("alpha", "f8", "rad", "rotation of the local frame about z"),
+    ("y", "f8", "cm", "local y of the reference point"),
+    ("z", "f8", "cm", "z of the reference point"),
+    ("snp", "f8", "", "sine of the azimuth of the momentum in the local frame"),
+    ("tgl", "f8", "", "pz/pt"),
+    ("q_over_pt", "f8", "1/GeV", "charge over pt: the inverse transverse rigidity with the sign of the charge"),
+    ("cov", "f8", "", "covariance of (y, z, snp, tgl, q_over_pt), lower triangle row by row", (15,)),
+    ("pt", "f8", "GeV", "1/|q_over_pt|: pt for charge 1, transverse rigidity pt/|z| for nuclei"),
+    ("eta", "f8", "", "pseudorapidity, asinh(tgl)"),
+    ("phi", "f8", "rad", "azimuth of the momentum at the reference point, in (-pi, pi]"),
+    ("charge", "i1", "e", "sign of the charge"),
+    ("species_true", "i1", "", "index of the species whose LUT was used (flashdet.species.SPECIES)"),
+    ("pdg_true", "i4", "", "PDG code of the generated particle"),
+    ("charge_true", "i1", "e", "charge of the generated particle"),
+    ("mass_true", "f8", "GeV", "mass of the generated particle"),
+    ("pt_true", "f8", "GeV", "generated transverse momentum at the production vertex"),
+    ("eta_true", "f8", "", "generated pseudorapidity"),
+    ("phi_true", "f8", "rad", "generated azimuth of the momentum at the production vertex"),
+    ("vx_true", "f8", "cm", "x of the production vertex"),
+    ("vy_true", "f8", "cm", "y of the production vertex"),
+    ("vz_true", "f8", "cm", "z of the production vertex"),
+    ("vt_true", "f8", "ns", "time of production, collision time included"),
+)
+
+# --- what the event tells --------------------------------------------------------------------------------------------
+#: Zero or one row per event. Written by `vertex`.
+VERTEX = _table(
+    "vertex",
+    ("x", "f8", "cm", "x of the primary vertex"),
+    ("y", "f8", "cm", "y of the primary vertex"),
+    ("z", "f8", "cm", "z of the primary vertex"),
+    ("cov", "f8", "cm2", "covariance xx, xy, yy, xz, yz, zz", (6,)),
+    ("chi2", "f8", "", "chi2 of the weighted fit"),
+    ("n_contributors", "i4", "", "tracks with a weight above one half"),
+)
+#: Columns that `vertex` adds to the track table.
+TRACK_VERTEX = _table(
+    "track",
+    ("dca_xy", "f8", "cm", "signed transverse distance of closest approach to the primary vertex", (), "no vertex"),
+    ("dca_z", "f8", "cm", "z distance at that point", (), "no vertex"),
+    ("dca_xy_error", "f8", "cm", "error of dca_xy, track and vertex", (), "no vertex"),
+    ("dca_z_error", "f8", "cm", "error of dca_z, track and vertex", (), "no vertex"),
+    ("is_pv_contributor", "?", "", "true if the track entered the primary vertex with a weight above one half"),
+)
+
+# --- what the detectors say: one row per track, in the order of `track` ------------------------------------------------
+_NO_HIT = "no signal"
+TOF = (
+    *_table(
+        "tof",
+        ("has_signal", "?", "", "true if the track made a hit"),
+        ("surface", "i1", "", "index of the surface that was hit, -1 without a hit"),
+        ("time", "f8", "ns", "measured arrival time", (), _NO_HIT),
+        ("time_error", "f8", "ns", "detector resolution of the arrival time", (), _NO_HIT),
+        ("path_length", "f8", "cm", "path from the reference point to the surface, from measured parameters", (), _NO_HIT),
+        ("path_length_true", "f8", "cm", "path of the generated particle from production to the surface", (), _NO_HIT),
+        ("beta", "f8", "", "path_length / (c (time - event_time))", (), _NO_HIT),
+        ("event_time", "f8", "ns", "event time used for this track, found without it (leave-one-out)"),
+        ("event_time_error", "f8", "ns", "error of that event time"),
+    ),
+    *_hypotheses("tof", "expected", "f8", "ns", "expected time of flight for a {}", _NO_HIT),
+    *_hypotheses("tof", "expected_error", "f8", "ns", "error of the expected time from path and momentum, {}", _NO_HIT),
+    *_hypotheses("tof", "n_sigma", "f8", "", "(time - event_time - expected)/sigma for a {}", _NO_HIT),
+)
+#: Columns that a `tof` stage adds to a table of its own, one row per event: ``<name>_event``.
+TOF_EVENT = _table(
+    "tof_event",
+    ("time", "f8", "ns", "event time from all tracks"),
+    ("time_error", "f8", "ns", "its error"),
+    ("n_tracks", "i4", "", "tracks that entered it"),
+)
+_NO_RING = "no ring"
+RICH = (
+    *_table(
+        "rich",
+        ("has_acceptance", "?", "", "true if the track crosses radiator and photon detector"),
+        ("has_signal", "?", "", "true if a ring was found; false and has_acceptance: the veto information"),
+        ("angle", "f8", "rad", "measured Cherenkov angle", (), _NO_RING),
+        ("angle_error", "f8", "rad", "error of the measured angle", (), _NO_RING),
+        ("n_photons", "i4", "", "detected photons"),
+    ),
+    *_hypotheses("rich", "expected", "f8", "rad", "expected angle for a {}", "below threshold or not in acceptance"),
+    *_hypotheses(
+        "rich", "expected_error", "f8", "rad", "error of the expected angle, {}", "below threshold or not in acceptance"
+    ),
+    *_hypotheses("rich", "n_sigma", "f8", "", "(angle - expected)/sigma for a {}", "no ring or below threshold"),
+)
+_NO_CLUSTER = "no cluster"
+EMCAL = (
+    *_table(
+        "emcal",
+        ("has_acceptance", "?", "", "true if the track reaches the calorimeter's surface"),
+        ("has_signal", "?", "", "true if a cluster is matched"),
+        ("cluster_index", "i4", "", "row of the matched cluster within the event, -1 if none"),
+        ("energy", "f8", "GeV", "energy of the matched cluster", (), _NO_CLUSTER),
+        ("energy_error", "f8", "GeV", "error of that energy", (), _NO_CLUSTER),
+        ("e_over_p", "f8", "", "energy over momentum", (), _NO_CLUSTER),
+    ),
+    *_hypotheses("emcal", "expected", "f8", "GeV", "expected energy for a {}", "not in acceptance"),
+    *_hypotheses("emcal", "expected_error", "f8", "GeV", "width of the expected energy, {}", "not in acceptance"),
+    *_hypotheses("emcal", "n_sigma", "f8", "", "(energy - expected)/sigma for a {}", _NO_CLUSTER),
+)
+#: One row per calorimeter cluster: ``<name>_cluster``.
+EMCAL_CLUSTER = _table(
+    "emcal_cluster",
+    ("particle_index", "i4", "", "row of the particle that made most of it, within the event"),
+    ("track_index", "i4", "", "row of the matched track within the event, -1 if none"),
+    ("surface", "i1", "", "index of the surface that was hit"),
+    ("energy", "f8", "GeV", "measured energy"),
+    ("energy_error", "f8", "GeV", "error of the energy"),
+    ("x", "f8", "cm", "x of the cluster"),
+    ("y", "f8", "cm", "y of the cluster"),
+    ("z", "f8", "cm", "z of the cluster"),
+    ("position_error", "f8", "cm", "error of the position along each direction of the surface"),
+    ("eta", "f8", "", "pseudorapidity as seen from the origin"),
+    ("phi", "f8", "rad", "azimuth as seen from the z axis"),
+    ("energy_true", "f8", "GeV", "energy of the particles that made it"),
+)
+MUON = (
+    *_table(
+        "muon",
+        ("has_acceptance", "?", "", "true if the maps cover the track"),
+        ("has_signal", "?", "", "true if muon chambers matched the track: it is tagged as a muon"),
+    ),
+    *_hypotheses("muon", "expected", "f8", "", "probability that a {} is tagged", "not in acceptance"),
+    *_hypotheses("muon", "expected_error", "f8", "", "binomial width of the tag, {}", "not in acceptance"),
+    *_hypotheses("muon", "n_sigma", "f8", "", "(tag - probability)/width for a {}", "not in acceptance or no width"),
+)

@@ -1,0 +1,1 @@
+"""Generic maths compiled with Numba: no detector, no table, no file in sight."""

@@ -1,0 +1,1 @@
+"""stub: signatures fixed, body follows."""
