@@ -1,0 +1,212 @@
+"""Gradients of helix lengths and of the closest approach with respect to track parameters, for error propagation.
+
+Parameters are (y, z, snp, tgl, q_over_pt) at the reference point of a track (local x = 0 in the frame rotated by
+alpha), in the order of the covariance. All derivatives are analytic: the trajectory is r(s), its change at fixed arc
+length is ``dr/dp``, and the arc length moves so that the end condition (on the surface, or closest to a point) stays
+true. Helix geometry itself is in :mod:`flashdet.kernels.helix`.
+"""
+
+from __future__ import annotations
+
+import math
+
+from numpy.typing import NDArray
+
+from flashdet.kernels.helix import curvature, perigee, sinc
+from flashdet.kernels.jit import inline
+
+Gradient = tuple[float, float, float, float, float]
+
+
+@inline
+def _bend(phi: float, k: float, s: float) -> tuple[float, float]:
+    """Change of the point at arc length s with the curvature: the integral of s (-sin, cos)(phi + k s)."""
+    half = 0.5 * k * s
+    if abs(half) < 0.25:
+        # (cos x - sin(x)/x)/x; the terms left out are below 1e-15 of the sum
+        q = half * half
+        lag = -half * (1.0 / 3.0 - q * (1.0 / 30.0 - q * (1.0 / 840.0 - q * (1.0 / 45360.0 - q / 3991680.0))))
+    else:
+        lag = (math.cos(half) - math.sin(half) / half) / half
+    side = sinc(half)
+    cos_mid, sin_mid = math.cos(phi + half), math.sin(phi + half)
+    scale = 0.5 * s * s
+    return scale * (lag * cos_mid - side * sin_mid), scale * (lag * sin_mid + side * cos_mid)
+
+
+@inline
+def path_to_cylinder(
+    y: float, alpha: float, snp: float, tgl: float, q_over_pt: float, bz: float, hit_x: float, hit_y: float, path: float
+) -> Gradient:
+    """Gradient of the path length from the reference point to a cylinder around the z axis.
+
+    Parameters
+    ----------
+    y, alpha, snp, tgl, q_over_pt : float
+        Parameters of the track.
+    bz : float
+        Field [T].
+    hit_x, hit_y, path : float
+        Crossing point in the laboratory [cm] and length in space [cm], from `flashdet.kernels.helix.to_cylinder`.
+
+    Returns
+    -------
+    tuple of 5 float
+        d path / d (y, z, snp, tgl, q_over_pt) [1, 1, cm, cm, cm GeV].
+    """
+    k = curvature(q_over_pt, bz)
+    slope = math.sqrt(1.0 + tgl * tgl)
+    s = path / slope
+    cos_alpha, sin_alpha = math.cos(alpha), math.sin(alpha)
+    u = hit_x * cos_alpha + hit_y * sin_alpha
+    w = hit_y * cos_alpha - hit_x * sin_alpha
+    phi = math.asin(snp)
+    outward = u * math.cos(phi + k * s) + w * math.sin(phi + k * s)
+    bend_u, bend_w = _bend(phi, k, s)
+    scale = -slope / outward
+    return (
+        scale * w,
+        0.0,
+        scale * u * y / math.sqrt(1.0 - snp * snp),
+        s * tgl / slope,
+        scale * (u * bend_u + w * bend_w) * curvature(1.0, bz),
+    )
+
+
+@inline
+def path_to_plane(tgl: float, path: float) -> Gradient:
+    """Gradient of the path length from the reference point to a plane z = constant.
+
+    Parameters
+    ----------
+    tgl, path : float
+        pz/pt of the track and length in space [cm], from `flashdet.kernels.helix.to_plane`.
+
+    Returns
+    -------
+    tuple of 5 float
+        d path / d (y, z, snp, tgl, q_over_pt) [1, 1, cm, cm, cm GeV].
+    """
+    slope_squared = 1.0 + tgl * tgl
+    return 0.0, -math.sqrt(slope_squared) / tgl, 0.0, -path / (tgl * slope_squared), 0.0
+
+
+@inline
+def variance(gradient: Gradient, cov: NDArray) -> float:
+    """Variance of a quantity from its gradient and the packed covariance.
+
+    Parameters
+    ----------
+    gradient : tuple of 5 float
+        Derivatives with respect to (y, z, snp, tgl, q_over_pt).
+    cov : (15,) float64
+        Lower triangle, row by row.
+
+    Returns
+    -------
+    float
+    """
+    return covariance(gradient, gradient, cov)
+
+
+@inline
+def covariance(a: Gradient, b: Gradient, cov: NDArray) -> float:
+    """Covariance of two quantities from their gradients and the packed covariance of the parameters."""
+    a0, a1, a2, a3, a4 = a
+    b0, b1, b2, b3, b4 = b
+    return (
+        a0 * b0 * cov[0]
+        + (a1 * b0 + a0 * b1) * cov[1]
+        + a1 * b1 * cov[2]
+        + (a2 * b0 + a0 * b2) * cov[3]
+        + (a2 * b1 + a1 * b2) * cov[4]
+        + a2 * b2 * cov[5]
+        + (a3 * b0 + a0 * b3) * cov[6]
+        + (a3 * b1 + a1 * b3) * cov[7]
+        + (a3 * b2 + a2 * b3) * cov[8]
+        + a3 * b3 * cov[9]
+        + (a4 * b0 + a0 * b4) * cov[10]
+        + (a4 * b1 + a1 * b4) * cov[11]
+        + (a4 * b2 + a2 * b4) * cov[12]
+        + (a4 * b3 + a3 * b4) * cov[13]
+        + a4 * b4 * cov[14]
+    )
+
+
+@inline
+def closest_approach(
+    y: float, z: float, alpha: float, snp: float, tgl: float, q_over_pt: float, bz: float, vx: float, vy: float
+) -> tuple[float, float, float, float]:
+    """Transverse closest approach of a track to a point.
+
+    Parameters
+    ----------
+    y, z, alpha, snp, tgl, q_over_pt : float
+        Parameters of the track (local x = 0).
+    bz : float
+        Field [T].
+    vx, vy : float
+        The point [cm].
+
+    Returns
+    -------
+    dca_xy : float
+        Signed distance [cm]: the closest point is (vx, vy) + dca_xy (-sin phi, cos phi), as in the ALICE O2
+        ``propagateToDCA``.
+    z : float
+        z of the closest point [cm]; dca_z = z - vz.
+    phi : float
+        Azimuth of the momentum there [rad].
+    s : float
+        Transverse arc length from the reference point [cm].
+    """
+    x_lab, y_lab = -y * math.sin(alpha), y * math.cos(alpha)
+    phi, distance, s = perigee(x_lab - vx, y_lab - vy, alpha + math.asin(snp), curvature(q_over_pt, bz))
+    return distance, z + s * tgl, phi, s
+
+
+@inline
+def closest_approach_gradients(
+    y: float, alpha: float, snp: float, tgl: float, q_over_pt: float, bz: float, dca_xy: float, s: float
+) -> tuple[Gradient, Gradient, Gradient]:
+    """Gradients of the closest approach to a point: the rows y, z and phi of the transport Jacobian.
+
+    At the closest point the displacement across the momentum changes dca_xy at fixed arc length; the arc length itself
+    follows from (r - v) . t = 0.
+
+    Parameters
+    ----------
+    y, alpha, snp, tgl, q_over_pt : float
+        Parameters of the track (local x = 0).
+    bz : float
+        Field [T].
+    dca_xy, s : float
+        From :func:`closest_approach`.
+
+    Returns
+    -------
+    d_dca_xy, d_z, d_phi : tuple of 5 float
+        Derivatives with respect to (y, z, snp, tgl, q_over_pt); tgl and q_over_pt themselves do not change. They also
+        hold for dca_z at a fixed vertex.
+    """
+    k = curvature(q_over_pt, bz)
+    dk = curvature(1.0, bz)
+    phi = math.asin(snp)
+    cos_phi = math.sqrt(1.0 - snp * snp)
+    half = 0.5 * k * s
+    chord = s * sinc(half)
+    move_u, move_w = chord * math.cos(phi + half), chord * math.sin(phi + half)
+    bend_u, bend_w = _bend(phi, k, s)
+    cos_end, sin_end = math.cos(phi + k * s), math.sin(phi + k * s)
+    inverse = 1.0 / (1.0 + k * dca_xy)
+    # displacement across (-sin, cos) and along (cos, sin) the momentum at the closest point, per parameter
+    across_phi = (move_w * sin_end + move_u * cos_end) / cos_phi
+    across_q = (bend_w * cos_end - bend_u * sin_end) * dk
+    ds_y = -sin_end * inverse
+    ds_snp = -(move_u * sin_end - move_w * cos_end + dca_xy) / cos_phi * inverse
+    ds_q = -(bend_u * cos_end + bend_w * sin_end + dca_xy * s) * dk * inverse
+    return (
+        (cos_end, 0.0, across_phi, 0.0, across_q),
+        (tgl * ds_y, 1.0, tgl * ds_snp, s, tgl * ds_q),
+        (k * ds_y, 0.0, 1.0 / cos_phi + k * ds_snp, 0.0, s * dk + k * ds_q),
+    )
