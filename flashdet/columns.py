@@ -1,8 +1,8 @@
 """Every column once: table, name, dtype, unit, sentence.
 
-Documentation, file metadata, checks and error texts come from these declarations. Tables of a detector are declared under
-the kind of their stage (``tof``) and renamed to the stage's name in the card (``otof``) by :func:`for_stage`. This module
-holds no data and no behaviour.
+Documentation, file metadata, checks and error texts come from these declarations. Tables of a detector are declared
+under the kind of their stage (``tof``) and renamed to the stage's name in the card (``otof``) by :func:`for_stage`.
+This module holds no data and no behaviour.
 """
 
 from __future__ import annotations
@@ -133,8 +133,8 @@ PARTICLE = _table(
     ("vy", "f8", "cm", "y of the production vertex"),
     ("vz", "f8", "cm", "z of the production vertex"),
     ("vt", "f8", "ns", "time of the production vertex"),
-    ("production_vertex", "i4", "", "vertex of the event that made it, -1 if none; its mothers have it as end_vertex"),
-    ("end_vertex", "i4", "", "vertex of the event where it ends, -1 if none; its daughters have it as production_vertex"),
+    ("production_vertex", "i4", "", "vertex that made it, -1 if none; its mothers have it as end_vertex"),
+    ("end_vertex", "i4", "", "vertex where it ends, -1 if none; its daughters have it as production_vertex"),
 )
 
 # --- what is tracked -------------------------------------------------------------------------------------------------
@@ -216,7 +216,7 @@ TRACK_VERTEX = _table(
     ("is_pv_contributor", "?", "", "true if the track entered the primary vertex with a weight above one half"),
 )
 
-# --- what the detectors say: one row per track, in the order of `track` ------------------------------------------------
+# --- what the detectors say: one row per track, in the order of `track` ----------------------------------------------
 _NO_HIT = "no signal"
 TOF = (
     *_table(
@@ -225,7 +225,7 @@ TOF = (
         ("surface", "i1", "", "index of the surface that was hit, -1 without a hit"),
         ("time", "f8", "ns", "measured arrival time", (), _NO_HIT),
         ("time_error", "f8", "ns", "detector resolution of the arrival time", (), _NO_HIT),
-        ("path_length", "f8", "cm", "path from the reference point to the surface, from measured parameters", (), _NO_HIT),
+        ("path_length", "f8", "cm", "measured path from the reference point to the surface", (), _NO_HIT),
         ("path_length_true", "f8", "cm", "path of the generated particle from production to the surface", (), _NO_HIT),
         ("beta", "f8", "", "path_length / (c (time - event_time))", (), _NO_HIT),
         ("event_time", "f8", "ns", "event time used for this track, found without it (leave-one-out)"),

@@ -15,7 +15,7 @@ def _quantity(dimension: str, bound: str = "") -> Any:
     def convert(value: object) -> float:
         if not isinstance(value, str):
             allowed = ", ".join(u for u, (d, _) in units.UNITS.items() if d == dimension)
-            raise ValueError(f"a {dimension} needs a unit ({allowed}); got the bare value {value!r}")  # noqa: TRY004
+            raise ValueError(f"a {dimension} needs a unit ({allowed}); got the bare value {value!r}")
         number = units.parse(value, dimension)
         if bound == "positive" and not number > 0:
             raise ValueError(f"{value!r} must be greater than zero")
@@ -47,7 +47,9 @@ LengthRootEnergy = _quantity("length times root energy", "not negative")
 class StrictModel(BaseModel):
     """Frozen model that refuses unknown keys and checks its defaults."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, use_attribute_docstrings=True
+    )
 
 
 class StageConfig(StrictModel):

@@ -1,7 +1,7 @@
 """Keys of the counter-based random numbers.
 
-The generator itself is :mod:`flashdet.kernels.philox`. A stream belongs to one stage: its key is made of the run's seed and
-the stage's name in the card. The counter is (event key, index of the particle in its event, slot), so that numbers
+The generator itself is :mod:`flashdet.kernels.philox`. A stream belongs to one stage: its key is made of the run's seed
+and the stage's name in the card. The counter is (event key, index of the particle in its event, slot), so that numbers
 depend on nothing else: not on batches, threads, files, other particles or other stages (ADR 0001).
 """
 

@@ -20,7 +20,8 @@ def kernel(function: Function) -> Function:
     Parameters
     ----------
     function : callable
-        Takes arrays and scalars, writes into given arrays or returns scalars; never raises, prints or allocates per row.
+        Takes arrays and scalars, writes into given arrays or returns scalars; never raises, prints or allocates per
+        row.
 
     Returns
     -------

@@ -1,8 +1,8 @@
 """Counter-based random numbers: Philox4x32-10 bits, ziggurat normals, uniforms, Poisson and binomial numbers.
 
 Every number is a pure function of (key, event key, index, slot): nothing is carried from one call to the next, so no
-order of calls, batch or thread can change it. ``slot`` tells the purposes within one stage apart; calls with another slot
-are independent. Slots are below 65536; the upper half of the counter word serves the rare rejections.
+order of calls, batch or thread can change it. ``slot`` tells the purposes within one stage apart; calls with another
+slot are independent. Slots are below 65536; the upper half of the counter word serves the rare rejections.
 
 Sources: Philox: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC11 (2011).
 Ziggurat: Marsaglia and Tsang, J. Stat. Softw. 5 (2000) 8, with a bit of the word for each decision as asked for by
@@ -45,7 +45,9 @@ _X, _F = _ziggurat()
 
 
 @inline
-def block(c0: int, c1: int, c2: int, c3: int, k0: int, k1: int) -> tuple[int, int, int, int]:
+def block(
+    c0: np.uint64, c1: np.uint64, c2: np.uint64, c3: np.uint64, k0: np.uint64, k1: np.uint64
+) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
     """Ten rounds of Philox4x32.
 
     Parameters
@@ -68,7 +70,7 @@ def block(c0: int, c1: int, c2: int, c3: int, k0: int, k1: int) -> tuple[int, in
 
 
 @inline
-def words(key: int, event_key: int, index: int, slot: int) -> tuple[int, int]:
+def words(key: np.uint64, event_key: np.uint64, index: int, slot: int) -> tuple[np.uint64, np.uint64]:
     """Two 64-bit words of one block.
 
     Parameters
@@ -90,20 +92,20 @@ def words(key: int, event_key: int, index: int, slot: int) -> tuple[int, int]:
 
 
 @inline
-def _unit(word: int) -> float:
+def _unit(word: np.uint64) -> float:
     """52 bits to the middle of a cell of width 2**-52: never 0 and never 1."""
     return (float(np.int64(word >> _U(12))) + 0.5) * 2.220446049250313e-16
 
 
 @inline
-def uniforms(key: int, event_key: int, index: int, slot: int) -> tuple[float, float]:
+def uniforms(key: np.uint64, event_key: np.uint64, index: int, slot: int) -> tuple[float, float]:
     """Two independent uniform numbers in the open interval (0, 1); parameters as in :func:`words`."""
     a, b = words(key, event_key, index, slot)
     return _unit(a), _unit(b)
 
 
 @kernel
-def _rejected(word: int, which: int, key: int, event_key: int, index: int, slot: int) -> float:
+def _rejected(word: np.uint64, which: int, key: np.uint64, event_key: np.uint64, index: int, slot: int) -> float:
     """Finish a normal whose first word fell outside its layer's rectangle (1.2 % of them)."""
     attempt = 1
     while True:
@@ -131,7 +133,7 @@ def _rejected(word: int, which: int, key: int, event_key: int, index: int, slot:
 
 
 @inline
-def normals(key: int, event_key: int, index: int, slot: int) -> tuple[float, float]:
+def normals(key: np.uint64, event_key: np.uint64, index: int, slot: int) -> tuple[float, float]:
     """Two independent standard normal numbers; parameters as in :func:`words`."""
     a, b = words(key, event_key, index, slot)
     layer = np.int64(a & _U(255))
@@ -150,7 +152,7 @@ def normals(key: int, event_key: int, index: int, slot: int) -> tuple[float, flo
 
 
 @kernel
-def poisson(key: int, event_key: int, index: int, slot: int, mean: float) -> int:
+def poisson(key: np.uint64, event_key: np.uint64, index: int, slot: int, mean: float) -> int | np.int64:
     """One Poisson number.
 
     One uniform number is used up by the probabilities of mode, mode + 1, mode - 1, mode + 2, ... in turn: exact to
@@ -197,7 +199,7 @@ def poisson(key: int, event_key: int, index: int, slot: int, mean: float) -> int
 
 
 @kernel
-def binomial(key: int, event_key: int, index: int, slot: int, n: int, p: float) -> int:
+def binomial(key: np.uint64, event_key: np.uint64, index: int, slot: int, n: int, p: float) -> int | np.int64:
     """One binomial number by the same search from the mode as :func:`poisson`.
 
     Parameters

@@ -1,0 +1,1 @@
+"""Lookup tables: axes, tables, files, and the analytic tracker that builds them."""

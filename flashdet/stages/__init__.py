@@ -1,0 +1,1 @@
+"""One room per detector or reconstruction step, all furnished alike: config, physics, kernel, stage."""

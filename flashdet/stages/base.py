@@ -71,7 +71,7 @@ class Stage(ABC):
     #: True if the stage uses the card's tracking LUTs.
     uses_luts: ClassVar[bool] = False
 
-    #: Columns that must exist before `run`, and those it adds; set by the constructor since they may depend on the config.
+    #: Columns that must exist before `run`, and those it adds; set by the constructor, they may depend on the config.
     reads: tuple[Column, ...]
     writes: tuple[Column, ...]
 
