@@ -74,6 +74,29 @@ def for_stage(columns: Iterable[Column], kind: str, name: str) -> tuple[Column, 
     return tuple(renamed)
 
 
+def pick(columns: Iterable[Column], *names: str) -> tuple[Column, ...]:
+    """Choose columns of a table by name, in the order of the names.
+
+    Parameters
+    ----------
+    columns : iterable of Column
+        Declarations as below.
+    *names : str
+        Names of columns.
+
+    Returns
+    -------
+    tuple of Column
+
+    Raises
+    ------
+    KeyError
+        A name is not declared.
+    """
+    by_name = {column.name: column for column in columns}
+    return tuple(by_name[name] for name in names)
+
+
 def _table(table: str, *rows: tuple) -> tuple[Column, ...]:
     return tuple(Column(table, *row) for row in rows)
 

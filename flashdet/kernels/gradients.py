@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from numpy.typing import NDArray
 
 from flashdet.kernels.helix import curvature, perigee, sinc
@@ -92,7 +93,7 @@ def path_to_plane(tgl: float, path: float) -> Gradient:
 
 
 @inline
-def variance(gradient: Gradient, cov: NDArray) -> float:
+def variance(gradient: Gradient, cov: NDArray[np.float64]) -> float:
     """Variance of a quantity from its gradient and the packed covariance.
 
     Parameters
@@ -110,11 +111,11 @@ def variance(gradient: Gradient, cov: NDArray) -> float:
 
 
 @inline
-def covariance(a: Gradient, b: Gradient, cov: NDArray) -> float:
+def covariance(a: Gradient, b: Gradient, cov: NDArray[np.float64]) -> float:
     """Covariance of two quantities from their gradients and the packed covariance of the parameters."""
     a0, a1, a2, a3, a4 = a
     b0, b1, b2, b3, b4 = b
-    return (
+    total: float = (
         a0 * b0 * cov[0]
         + (a1 * b0 + a0 * b1) * cov[1]
         + a1 * b1 * cov[2]
@@ -131,6 +132,7 @@ def covariance(a: Gradient, b: Gradient, cov: NDArray) -> float:
         + (a4 * b3 + a3 * b4) * cov[13]
         + a4 * b4 * cov[14]
     )
+    return total
 
 
 @inline
