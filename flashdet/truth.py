@@ -14,8 +14,8 @@ from flashdet.event import EventBatch
 from flashdet.kernels.jit import kernel
 
 #: |PDG code| of particles with a mean proper lifetime above 1 cm/c, besides all nuclei: "The ALICE definition of
-primary #: particles", ALICE-PUBLIC-2017-005, table 1 (neutrinos included). LONG_LIVED = (11, 12, 13, 14, 16, 22, 130,
-211, 310, 321, 2112, 2212, 3112, 3122, 3222, 3312, 3322, 3334)
+#: primary particles", ALICE-PUBLIC-2017-005, table 1, and neutrinos.
+LONG_LIVED = (11, 12, 13, 14, 16, 22, 130, 211, 310, 321, 2112, 2212, 3112, 3122, 3222, 3312, 3322, 3334)
 
 _LONG_LIVED = np.array(LONG_LIVED, np.int32)
 _FINAL, _DECAYED = 1, 2
