@@ -160,12 +160,10 @@ def _fill_relatives(
 @kernel
 def _lives_long(pdg: int, codes: NDArray[np.int32]) -> bool:
     code = abs(pdg)
-    if code >= _NUCLEUS:
-        return True
+    found = code >= _NUCLEUS
     for known in codes:
-        if code == known:
-            return True
-    return False
+        found |= code == known
+    return found
 
 
 @kernel
