@@ -116,6 +116,9 @@ class Table(Mapping[str, NDArray[Any]]):
             have = ", ".join(self._columns) or "none"
             raise ColumnError(f"no such column; the table has: {have}", f"{self.name}.{column}") from None
 
+    def __contains__(self, column: object) -> bool:
+        return column in self._columns
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._columns)
 
