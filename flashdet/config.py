@@ -2,46 +2,79 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 from flashdet import units
 
 
-def _quantity(dimension: str, bound: str = "") -> Any:
-    """Annotated float that takes text with a unit of `dimension`; `bound` is "", "positive" or "not negative"."""
+@dataclass(frozen=True)
+class Quantity:
+    """Annotation of a float that is written as text with a unit.
 
-    def convert(value: object) -> float:
+    Attributes
+    ----------
+    dimension : str
+        A dimension of `flashdet.units.UNITS`.
+    bound : {"", "positive", "not negative"}
+        What is allowed.
+    """
+
+    dimension: str
+    bound: str = ""
+
+    @property
+    def unit(self) -> str:
+        """The unit in which values are written: the internal one (fractions in %)."""
+        return next(u for u, (d, _) in units.UNITS.items() if d == self.dimension)
+
+    def read(self, value: object) -> float:
+        """Text to internal units; raises ValueError with what is allowed."""
         if not isinstance(value, str):
-            allowed = ", ".join(u for u, (d, _) in units.UNITS.items() if d == dimension)
-            raise ValueError(f"a {dimension} needs a unit ({allowed}); got the bare value {value!r}")
-        number = units.parse(value, dimension)
-        if bound == "positive" and not number > 0:
+            allowed = ", ".join(u for u, (d, _) in units.UNITS.items() if d == self.dimension)
+            raise ValueError(f"a {self.dimension} needs a unit ({allowed}); got the bare value {value!r}")
+        number = units.parse(value, self.dimension)
+        if self.bound == "positive" and not number > 0:
             raise ValueError(f"{value!r} must be greater than zero")
-        if bound == "not negative" and not number >= 0:
+        if self.bound == "not negative" and not number >= 0:
             raise ValueError(f"{value!r} must not be negative")
         return number
 
-    unit = next(u for u, (d, _) in units.UNITS.items() if d == dimension)
-    schema = {"type": "string", "description": f"a {dimension} with its unit", "examples": [f"1 {unit}"]}
-    return Annotated[float, BeforeValidator(convert), WithJsonSchema(schema)]
+    def write(self, value: float) -> str:
+        """Text that reads back to the same number, bit for bit where the factor of the unit is 1."""
+        return f"{value / units.UNITS[self.unit][1]!r} {self.unit}"
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        write = core_schema.plain_serializer_function_ser_schema(
+            self.write, return_schema=core_schema.str_schema(), when_used="json"
+        )
+        return core_schema.no_info_before_validator_function(self.read, handler(source), serialization=write)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {
+            "type": "string",
+            "description": f"a {self.dimension} with its unit",
+            "examples": [f"1 {self.unit}"],
+        }
 
 
 #: Any length; a length greater than zero; one that may be zero.
-AnyLength = _quantity("length")
-Length = _quantity("length", "positive")
-LengthOrZero = _quantity("length", "not negative")
-AnyTime = _quantity("time")
-Time = _quantity("time", "positive")
-TimeOrZero = _quantity("time", "not negative")
-Energy = _quantity("energy", "positive")
-EnergyOrZero = _quantity("energy", "not negative")
-Angle = _quantity("angle", "positive")
-AnyAngle = _quantity("angle")
-AnyField = _quantity("magnetic field")
-RootEnergy = _quantity("root energy", "not negative")
-LengthRootEnergy = _quantity("length times root energy", "not negative")
+AnyLength = Annotated[float, Quantity("length")]
+Length = Annotated[float, Quantity("length", "positive")]
+LengthOrZero = Annotated[float, Quantity("length", "not negative")]
+AnyTime = Annotated[float, Quantity("time")]
+Time = Annotated[float, Quantity("time", "positive")]
+TimeOrZero = Annotated[float, Quantity("time", "not negative")]
+Energy = Annotated[float, Quantity("energy", "positive")]
+EnergyOrZero = Annotated[float, Quantity("energy", "not negative")]
+Angle = Annotated[float, Quantity("angle", "positive")]
+AnyAngle = Annotated[float, Quantity("angle")]
+AnyField = Annotated[float, Quantity("magnetic field")]
+RootEnergy = Annotated[float, Quantity("root energy", "not negative")]
+LengthRootEnergy = Annotated[float, Quantity("length times root energy", "not negative")]
 
 
 class StrictModel(BaseModel):
