@@ -1,0 +1,346 @@
+"""Fit of one common point to many tracks that may contain outliers, and the distance of each track to it.
+
+Every track gives two measurements of a point v: its signed transverse distance d and its distance z along the beam,
+both zero if the track comes from v. They are linear in v near a reference point. It is a least-squares fit whose weights
+depend on the distance of the track (iteratively reweighted), with a Gaussian constraint from the beam spot: O(N) per
+pass. Weights are first those of a convex loss, which cannot get stuck far from the bulk of the tracks, then the
+adaptive ones of R. Fruehwirth, W. Waltenberger and P. Vanlaer (Adaptive Vertex Fitting, J. Phys. G 34 (2007) N343):
+w = 1/(1 + exp((chi2 - cut^2)/(2 T))) with T lowered to 1, so that members have weights close to 1 and the covariance of
+the least-squares fit stays right. Helix geometry is in :mod:`flashdet.kernels.helix` and `gradients`; nothing here
+knows detectors or events' tables.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flashdet.kernels.gradients import closest_approach, closest_approach_gradients, covariance, variance
+from flashdet.kernels.jit import inline, kernel
+
+#: Values kept per track: d, z, (-sin, cos) of the azimuth, tgl (cos, sin), inverse covariance dd, dz, zz, weight.
+N_WORK = 10
+#: Bins of the search for the seed over +-5 sigma of the beam spot: 1.2 mm for the 6 cm of a collider.
+SEED_BINS = 500
+#: Passes with the convex loss, then one pass per temperature; 4 is the usual ratio of an annealing schedule.
+_CONVEX_PASSES = 3
+_TEMPERATURES = (16.0, 4.0, 1.0)
+_MAX_PASSES = 10
+#: A pass that moves the vertex by less than this part of its error (squared: 1e-4) ends the fit.
+_CONVERGED = 1e-4
+
+Floats = NDArray[np.float64]
+
+
+@inline
+def _invert3(
+    xx: float, xy: float, yy: float, xz: float, yz: float, zz: float
+) -> tuple[float, float, float, float, float, float]:
+    """Inverse of a symmetric 3 x 3 matrix by cofactors, packed as the argument."""
+    c_xx, c_xy, c_xz = yy * zz - yz * yz, xz * yz - xy * zz, xy * yz - xz * yy
+    scale = 1.0 / (xx * c_xx + xy * c_xy + xz * c_xz)
+    return (
+        c_xx * scale,
+        c_xy * scale,
+        (xx * zz - xz * xz) * scale,
+        c_xz * scale,
+        (xy * xz - xx * yz) * scale,
+        (xx * yy - xy * xy) * scale,
+    )
+
+
+@inline
+def _store(work: Floats, i: int, d: float, z: float, phi: float, tgl: float, dd: float, dz: float, zz: float) -> None:
+    """Keep the linear measurement of one track with its inverse covariance."""
+    cos_phi, sin_phi = math.cos(phi), math.sin(phi)
+    scale = 1.0 / (dd * zz - dz * dz)
+    work[i, 0], work[i, 1] = d, z
+    work[i, 2], work[i, 3] = -sin_phi, cos_phi
+    work[i, 4], work[i, 5] = tgl * cos_phi, tgl * sin_phi
+    work[i, 6], work[i, 7], work[i, 8] = zz * scale, -dz * scale, dd * scale
+
+
+@kernel
+def _linearise(
+    params: Floats,
+    cov: Floats,
+    bz: float,
+    x: float,
+    y: float,
+    z: float,
+    first: int,
+    last: int,
+    exact: bool,
+    work: Floats,
+) -> None:
+    """Measurements of (d, z) relative to the point (x, y, z); not `exact`: covariance moved along a straight line."""
+    for i in range(first, last):
+        py, pz, alpha, snp = params[i, 0], params[i, 1], params[i, 2], params[i, 3]
+        tgl, qpt = params[i, 4], params[i, 5]
+        d, zc, phi, s = closest_approach(py, pz, alpha, snp, tgl, qpt, bz, x, y)
+        c = cov[i]
+        if exact:
+            grad_d, grad_z, _ = closest_approach_gradients(py, alpha, snp, tgl, qpt, bz, d, s)
+            dd, dz, zz = variance(grad_d, c), covariance(grad_d, grad_z, c), variance(grad_z, c)
+        else:
+            dd = c[0] + s * (2.0 * c[3] + s * c[5])
+            dz = c[1] + s * (c[6] + c[4] + s * c[8])
+            zz = c[2] + s * (2.0 * c[7] + s * c[9])
+        _store(work, i, d, zc - z, phi, tgl, dd, dz, zz)
+
+
+@inline
+def _residual(work: Floats, i: int, ux: float, uy: float, uz: float) -> tuple[float, float]:
+    """Distances d and z of track i to the point (ux, uy, uz) relative to the reference point."""
+    return (
+        work[i, 0] - work[i, 2] * ux - work[i, 3] * uy,
+        work[i, 1] + work[i, 4] * ux + work[i, 5] * uy - uz,
+    )
+
+
+@inline
+def _chi2(work: Floats, i: int, d: float, z: float) -> float:
+    """Squared distance of track i in units of its own covariance."""
+    chi2: float = work[i, 6] * d * d + 2.0 * work[i, 7] * d * z + work[i, 8] * z * z
+    return chi2
+
+
+@inline
+def _weight(chi2: float, cut2: float, temperature: float) -> float:
+    """Weight of a track: adaptive at a temperature above 0, else that of the convex loss sqrt(1 + chi2)."""
+    if temperature > 0.0:
+        return 1.0 / (1.0 + math.exp(min(0.5 * (chi2 - cut2) / temperature, 700.0)))
+    return 1.0 / math.sqrt(1.0 + chi2)
+
+
+@inline
+def _information(work: Floats, i: int) -> tuple[float, float, float, float, float, float]:
+    """Inverse covariance of the point as seen by track i alone (rank 2): H^T C^-1 H, packed."""
+    hx, hy, tx, ty = work[i, 2], work[i, 3], work[i, 4], work[i, 5]
+    dd, dz, zz = work[i, 6], work[i, 7], work[i, 8]
+    ax, ay = dd * hx - dz * tx, dd * hy - dz * ty
+    bx, by = dz * hx - zz * tx, dz * hy - zz * ty
+    return hx * ax - tx * bx, hx * ay - tx * by, hy * ay - ty * by, bx, by, zz
+
+
+@inline
+def _gradient(work: Floats, i: int) -> tuple[float, float, float]:
+    """Right-hand side of track i, H^T C^-1 (d, z)."""
+    d, z = work[i, 0], work[i, 1]
+    a = work[i, 6] * d + work[i, 7] * z
+    b = work[i, 7] * d + work[i, 8] * z
+    return work[i, 2] * a - work[i, 4] * b, work[i, 3] * a - work[i, 5] * b, b
+
+
+@kernel
+def _sweep(
+    work: Floats, first: int, last: int, point: Floats, cut2: float, temperature: float, beam: Floats, system: Floats
+) -> None:
+    """One pass: weights at `point`, then the normal equations of the beam spot and all tracks into `system`.
+
+    `beam` holds the beam spot relative to the reference point and its inverse variances; `system` receives the packed
+    matrix (6) and the right-hand side (3).
+    """
+    system[:] = 0.0
+    system[0], system[2], system[5] = beam[3], beam[4], beam[5]
+    system[6], system[7], system[8] = beam[3] * beam[0], beam[4] * beam[1], beam[5] * beam[2]
+    ux, uy, uz = point[0], point[1], point[2]
+    for i in range(first, last):
+        d, z = _residual(work, i, ux, uy, uz)
+        w = _weight(_chi2(work, i, d, z), cut2, temperature)
+        work[i, 9] = w
+        if w < 1e-12:
+            continue
+        xx, xy, yy, xz, yz, zz = _information(work, i)
+        gx, gy, gz = _gradient(work, i)
+        system[0] += w * xx
+        system[1] += w * xy
+        system[2] += w * yy
+        system[3] += w * xz
+        system[4] += w * yz
+        system[5] += w * zz
+        system[6] += w * gx
+        system[7] += w * gy
+        system[8] += w * gz
+
+
+@inline
+def _solve(system: Floats, point: Floats, cov: Floats) -> float:
+    """Solve the normal equations into `point` and `cov`; return the squared step in units of the inverse covariance."""
+    xx, xy, yy, xz, yz, zz = _invert3(system[0], system[1], system[2], system[3], system[4], system[5])
+    bx, by, bz = system[6], system[7], system[8]
+    x, y, z = xx * bx + xy * by + xz * bz, xy * bx + yy * by + yz * bz, xz * bx + yz * by + zz * bz
+    dx, dy, dz = x - point[0], y - point[1], z - point[2]
+    point[0], point[1], point[2] = x, y, z
+    cov[0], cov[1], cov[2], cov[3], cov[4], cov[5] = xx, xy, yy, xz, yz, zz
+    step: float = (
+        dx * (system[0] * dx + 2.0 * (system[1] * dy + system[3] * dz))
+        + dy * (system[2] * dy + 2.0 * system[4] * dz)
+        + system[5] * dz * dz
+    )
+    return step
+
+
+@kernel
+def _seed_z(work: Floats, first: int, last: int, sigma_z: float, histogram: Floats) -> float:
+    """Densest place along the beam: best pair of neighbouring bins, then the mean of its tracks.
+
+    Tracks that miss the beam line count less. `histogram` comes and goes empty; only bins with tracks are touched, so
+    that the search costs O(N) also for few tracks.
+    """
+    n = len(histogram)
+    width = 10.0 * sigma_z / n
+    best, best_bin = 0.0, -1
+    for turn in range(2):
+        total, mean = 0.0, 0.0
+        for i in range(first, last):
+            position = work[i, 1] / width + 0.5 * n
+            if not (1.0 <= position < n - 1.0):
+                continue
+            b = int(position)
+            # 1/inverse covariance is the variance at fixed other coordinate: good enough for a seed
+            w = 1.0 / (1.0 + work[i, 6] * work[i, 0] * work[i, 0] / 9.0) / (1.0 / work[i, 8] + width * width)
+            if turn == 0:
+                histogram[b] += w
+                for low in (b - 1, b):
+                    pair = histogram[low] + histogram[low + 1]
+                    if pair > best:
+                        best, best_bin = pair, low
+            else:
+                histogram[b] = 0.0
+                if b in (best_bin, best_bin + 1):
+                    total += w
+                    mean += w * work[i, 1]
+        if turn == 1 and total > 0.0:
+            return mean / total
+    return 0.0
+
+
+@inline
+def _shift_beam(beam_spot: Floats, x: float, y: float, z: float, beam: Floats) -> None:
+    """Beam spot relative to a reference point, and its inverse variances."""
+    beam[0], beam[1], beam[2] = beam_spot[0] - x, beam_spot[1] - y, beam_spot[2] - z
+    for k in range(3):
+        beam[3 + k] = 1.0 / (beam_spot[3 + k] * beam_spot[3 + k])
+
+
+@kernel
+def _distances(
+    work: Floats, first: int, last: int, system: Floats, contributor: NDArray[np.bool_], dca: Floats
+) -> None:
+    """Distance of each track to the vertex fitted without it, and its error: columns xy, z, error xy, error z."""
+    for i in range(first, last):
+        w = work[i, 9]
+        xx, xy, yy, xz, yz, zz = _information(work, i)
+        gx, gy, gz = _gradient(work, i)
+        xx, xy, yy = system[0] - w * xx, system[1] - w * xy, system[2] - w * yy
+        xx, xy, yy, xz, yz, zz = _invert3(xx, xy, yy, system[3] - w * xz, system[4] - w * yz, system[5] - w * zz)
+        gx, gy, gz = system[6] - w * gx, system[7] - w * gy, system[8] - w * gz
+        dca[0, i], dca[1, i] = _residual(
+            work, i, xx * gx + xy * gy + xz * gz, xy * gx + yy * gy + yz * gz, xz * gx + yz * gy + zz * gz
+        )
+        hx, hy, tx, ty = work[i, 2], work[i, 3], work[i, 4], work[i, 5]
+        scale = 1.0 / (work[i, 6] * work[i, 8] - work[i, 7] * work[i, 7])
+        dca[2, i] = math.sqrt(work[i, 8] * scale + hx * hx * xx + 2.0 * hx * hy * xy + hy * hy * yy)
+        dca[3, i] = math.sqrt(
+            work[i, 6] * scale + tx * tx * xx + 2.0 * tx * ty * xy + ty * ty * yy - 2.0 * (tx * xz + ty * yz) + zz
+        )
+        contributor[i] = w > 0.5
+
+
+@kernel
+def fit_vertices(
+    offsets: NDArray[np.int64],
+    params: Floats,
+    cov: Floats,
+    bz: float,
+    beam_spot: Floats,
+    cut: float,
+    min_tracks: int,
+    vertex: Floats,
+    vertex_cov: Floats,
+    chi2: Floats,
+    n_contributors: NDArray[np.int32],
+    contributor: NDArray[np.bool_],
+    dca: Floats,
+) -> None:
+    """Fit one vertex per event and the distance of each track to it.
+
+    The distance of a track is taken to the vertex fitted without it: the track's information times its weight is taken
+    out of the normal equations. Track and vertex are then independent and their covariances add up.
+
+    Parameters
+    ----------
+    offsets : (n_events + 1,) int64
+        Rows of the events.
+    params : (n, 6) float64
+        y, z, alpha, snp, tgl, q_over_pt of the tracks [cm, cm, rad, 1, 1, 1/GeV].
+    cov : (n, 15) float64
+        Packed covariances of (y, z, snp, tgl, q_over_pt).
+    bz : float
+        Field [T].
+    beam_spot : (6,) float64
+        x, y, z and their standard deviations [cm].
+    cut : float
+        Distance [sigma] at which a track has weight one half.
+    min_tracks : int
+        Contributors that a vertex needs.
+    vertex : (n_events, 3) float64
+        Out: position [cm].
+    vertex_cov : (n_events, 6) float64
+        Out: covariance xx, xy, yy, xz, yz, zz [cm2].
+    chi2 : (n_events,) float64
+        Out: weighted sum over the tracks plus the beam spot's term.
+    n_contributors : (n_events,) int32
+        Out: tracks with a weight above one half; 0 if there is no vertex.
+    contributor : (n,) bool
+        Out: those tracks.
+    dca : (4, n) float64
+        Out: distance in xy and z and their errors [cm], NaN without a vertex.
+    """
+    cut2 = cut * cut
+    work = np.empty((len(params), N_WORK))
+    histogram = np.zeros(SEED_BINS)
+    system, beam, point, v = np.empty(9), np.empty(6), np.empty(3), np.empty(6)
+    for event in range(len(offsets) - 1):
+        first, last = offsets[event], offsets[event + 1]
+        n_contributors[event] = 0
+        dca[:, first:last] = np.nan
+        contributor[first:last] = False
+        if last - first < max(min_tracks, 1):
+            continue
+        x, y, z = beam_spot[0], beam_spot[1], beam_spot[2]
+        _linearise(params, cov, bz, x, y, z, first, last, False, work)
+        _shift_beam(beam_spot, x, y, z, beam)
+        point[0], point[1], point[2] = 0.0, 0.0, _seed_z(work, first, last, beam_spot[5], histogram)
+        for _ in range(_CONVEX_PASSES):
+            _sweep(work, first, last, point, cut2, 0.0, beam, system)
+            _solve(system, point, v)
+        for temperature in _TEMPERATURES:
+            _sweep(work, first, last, point, cut2, temperature, beam, system)
+            _solve(system, point, v)
+        x, y, z = x + point[0], y + point[1], z + point[2]
+        _linearise(params, cov, bz, x, y, z, first, last, True, work)
+        _shift_beam(beam_spot, x, y, z, beam)
+        point[:] = 0.0
+        for _ in range(_MAX_PASSES):
+            _sweep(work, first, last, point, cut2, 1.0, beam, system)
+            if _solve(system, point, v) < _CONVERGED:
+                break
+        count, total = 0, 0.0
+        for k in range(3):
+            total += (point[k] - beam[k]) ** 2 * beam[3 + k]
+        for i in range(first, last):
+            d, dz = _residual(work, i, point[0], point[1], point[2])
+            total += work[i, 9] * _chi2(work, i, d, dz)
+            if work[i, 9] > 0.5:
+                count += 1
+        if count < min_tracks:
+            continue
+        vertex[event, 0], vertex[event, 1], vertex[event, 2] = x + point[0], y + point[1], z + point[2]
+        vertex_cov[event, :] = v
+        chi2[event] = total
+        n_contributors[event] = count
+        _distances(work, first, last, system, contributor, dca)
