@@ -111,7 +111,7 @@ def _rejected(word: np.uint64, which: int, key: np.uint64, event_key: np.uint64,
     while True:
         layer = np.int64(word & _U(255))
         negative = (word & _U(256)) != _U(0)
-        x = _unit(word) * _X[layer]
+        x = float(_unit(word) * _X[layer])
         if x >= _X[layer + 1]:
             if layer == 0:
                 # Marsaglia's tail: exponential proposal beyond R.
