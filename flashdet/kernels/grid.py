@@ -8,14 +8,18 @@ Two ways to look up:
 
 * `lookup_linear` interpolates. The logarithms of the five standard deviations and the ten ratios L_ij / L_ii (j < i) of
   the Cholesky factor are linear between bin centres. A standard deviation that follows a power of pt is reproduced
-  exactly, and any set of ratios belongs to a positive definite matrix.
+  exactly, and any set of ratios belongs to a positive definite matrix. On a smooth model of a silicon tracker with 40
+  eta and 100 pt bins the largest error of a standard deviation is 3 % (rms 0.4 %), against 10 % (0.9 %) with linear L
+  and 18 % (1.7 %) with linear covariances; correlations are off by at most 4e-4, 7e-4 and 0.03.
 * `lookup_nearest` takes the bin and the eigenvectors as they are, with the arithmetic of ALICE's TrackSmearer.
+
+Kernels take the members of `PackedLuts` out of it once, before their loop, and pass them on as arrays: handing the
+tuple itself to a helper costs 30 ns of reference counting per track.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +31,19 @@ NCH, RADIUS, ETA, PT = 0, 1, 2, 3
 #: Rules outside an axis, as packed.
 CLAMP, REJECT, ERROR = 0, 1, 2
 
+#: Columns of `PackedLuts.layout` for an axis: transformed lower edge, 1 / width (for nearest bins: the width), edges,
+#: number of bins, 1 if logarithmic, rule outside, 1 if interpolated.
+LOW_X, STEP, LOW, HIGH, N_BINS, IS_LOG, RULE, IS_LINEAR = 0, 1, 2, 3, 4, 5, 6, 7
+#: Row of `PackedLuts.layout` after those of the axes, and its columns: first cell of the table (-1: no table), first
+#: efficiency.
+START = 4
+FIRST_CELL, FIRST_EFFICIENCY = 0, 1
+#: Column of `PackedLuts.cells` that is 1 for a valid cell.
+VALID = 15
+
 #: Status bits. The bin of the query is not valid: the particle cannot be reconstructed there.
 INVALID = 1
-#: The query lies outside an axis (whatever the rule of that axis): ``OUTSIDE << axis``.
+#: The query lies outside an axis, whatever the rule of that axis: ``OUTSIDE << axis``.
 OUTSIDE = 2
 #: It lies outside an axis whose rule is to reject, or whose rule is to stop the job.
 REJECTED = 32
@@ -43,7 +57,7 @@ NO_ANSWER = INVALID | REJECTED | FORBIDDEN | NO_TABLE | NOT_A_NUMBER
 
 
 @inline
-def outside(i_axis: int, value: float, low: float, high: float, rule: int) -> int:
+def check_axis(i_axis: int, value: float, low: float, high: float, rule: float) -> int:
     """Status of one coordinate.
 
     Parameters
@@ -52,7 +66,7 @@ def outside(i_axis: int, value: float, low: float, high: float, rule: int) -> in
         Place of the axis.
     value, low, high : float
         Coordinate and the half-open range [low, high) of the axis.
-    rule : int
+    rule : float
         `CLAMP`, `REJECT` or `ERROR`.
 
     Returns
@@ -73,7 +87,7 @@ def outside(i_axis: int, value: float, low: float, high: float, rule: int) -> in
 
 
 @inline
-def check_axes(i_table: int, nch: float, radius: float, eta: float, pt: float, luts: Any) -> int:
+def check_query(i_table: int, nch: float, radius: float, eta: float, pt: float, layout: NDArray[np.float64]) -> int:
     """Status of a query before anything is looked up.
 
     Parameters
@@ -82,26 +96,28 @@ def check_axes(i_table: int, nch: float, radius: float, eta: float, pt: float, l
         Table.
     nch, radius, eta, pt : float
         Coordinates, radius in cm, pt in GeV.
-    luts : PackedLuts
-        Tables.
+    layout : (n_tables, 5, 8) float64
+        Of `PackedLuts`.
 
     Returns
     -------
     int
         Status bits.
     """
-    if i_table < 0 or luts.cell_start[i_table] < 0:
+    if i_table < 0:
         return NO_TABLE
-    numbers, codes = luts.axis_numbers, luts.axis_codes
-    status = outside(NCH, nch, numbers[i_table, 0, 2], numbers[i_table, 0, 3], codes[i_table, 0, 2])
-    status |= outside(RADIUS, radius, numbers[i_table, 1, 2], numbers[i_table, 1, 3], codes[i_table, 1, 2])
-    status |= outside(ETA, eta, numbers[i_table, 2, 2], numbers[i_table, 2, 3], codes[i_table, 2, 2])
-    status |= outside(PT, pt, numbers[i_table, 3, 2], numbers[i_table, 3, 3], codes[i_table, 3, 2])
+    if layout[i_table, START, FIRST_CELL] < 0.0:
+        return NO_TABLE
+    a = layout
+    status = check_axis(NCH, nch, a[i_table, NCH, LOW], a[i_table, NCH, HIGH], a[i_table, NCH, RULE])
+    status |= check_axis(RADIUS, radius, a[i_table, RADIUS, LOW], a[i_table, RADIUS, HIGH], a[i_table, RADIUS, RULE])
+    status |= check_axis(ETA, eta, a[i_table, ETA, LOW], a[i_table, ETA, HIGH], a[i_table, ETA, RULE])
+    status |= check_axis(PT, pt, a[i_table, PT, LOW], a[i_table, PT, HIGH], a[i_table, PT, RULE])
     return status
 
 
 @inline
-def between(i_table: int, i_axis: int, value: float, luts: Any) -> tuple[int, int, float, int]:
+def between(i_table: int, i_axis: int, value: float, layout: NDArray[np.float64]) -> tuple[int, int, float, int]:
     """Bins whose centres enclose a coordinate.
 
     Parameters
@@ -110,8 +126,8 @@ def between(i_table: int, i_axis: int, value: float, luts: Any) -> tuple[int, in
         Table and axis.
     value : float
         Coordinate; outside the axis the edge bin is used.
-    luts : PackedLuts
-        Tables.
+    layout : (n_tables, 5, 8) float64
+        Of `PackedLuts`, for linear interpolation.
 
     Returns
     -------
@@ -122,20 +138,69 @@ def between(i_table: int, i_axis: int, value: float, luts: Any) -> tuple[int, in
     own : int
         Bin that contains the coordinate.
     """
-    n_bins = luts.axis_codes[i_table, i_axis, 0]
-    if n_bins == 1:
+    n_bins = layout[i_table, i_axis, N_BINS]
+    if n_bins == 1.0:
         return 0, 0, 0.0, 0
     x = value
-    if luts.axis_codes[i_table, i_axis, 1]:
+    if layout[i_table, i_axis, IS_LOG] != 0.0:
         x = math.log10(value) if value > 0.0 else -math.inf
-    place = (x - luts.axis_numbers[i_table, i_axis, 0]) * luts.axis_numbers[i_table, i_axis, 1]
+    place = (x - layout[i_table, i_axis, LOW_X]) * layout[i_table, i_axis, STEP]
     place = min(max(place, 0.0), n_bins - 0.5)
     own = int(place)
-    if luts.axis_codes[i_table, i_axis, 3] == 0:
+    if layout[i_table, i_axis, IS_LINEAR] == 0.0:
         return own, own, 0.0, own
     middle = min(max(place - 0.5, 0.0), n_bins - 1.0)
-    lower = min(int(middle), n_bins - 2)
+    lower = int(min(middle, n_bins - 2.0))
     return lower, lower + 1, middle - lower, own
+
+
+@inline
+def unpack_shape(
+    shape: NDArray[np.float64], scale: float, covariance: NDArray[np.float64], factor: NDArray[np.float64]
+) -> None:
+    """Covariance and Cholesky factor of interpolated logarithms and ratios.
+
+    Written out because the loops over packed rows cost 20 ns more.
+
+    Parameters
+    ----------
+    shape : (15,) float64
+        On the diagonal ln(sigma_i), below it L_ij / L_ii, all times 1 / `scale`.
+    scale : float
+        Inverse sum of the weights.
+    covariance, factor : (15,) float64
+        Written, packed. `factor` may be `shape`.
+    """
+    a, b, c = shape[1] * scale, shape[3] * scale, shape[4] * scale
+    d, e, f = shape[6] * scale, shape[7] * scale, shape[8] * scale
+    g, h, i, j = shape[10] * scale, shape[11] * scale, shape[12] * scale, shape[13] * scale
+    f00 = math.exp(shape[0] * scale)
+    f11 = math.exp(shape[2] * scale) / math.sqrt(1.0 + a * a)
+    f22 = math.exp(shape[5] * scale) / math.sqrt(1.0 + b * b + c * c)
+    f33 = math.exp(shape[9] * scale) / math.sqrt(1.0 + d * d + e * e + f * f)
+    f44 = math.exp(shape[14] * scale) / math.sqrt(1.0 + g * g + h * h + i * i + j * j)
+    f10, f20, f21 = a * f11, b * f22, c * f22
+    f30, f31, f32 = d * f33, e * f33, f * f33
+    f40, f41, f42, f43 = g * f44, h * f44, i * f44, j * f44
+    factor[0], factor[1], factor[2] = f00, f10, f11
+    factor[3], factor[4], factor[5] = f20, f21, f22
+    factor[6], factor[7], factor[8], factor[9] = f30, f31, f32, f33
+    factor[10], factor[11], factor[12], factor[13], factor[14] = f40, f41, f42, f43, f44
+    covariance[0] = f00 * f00
+    covariance[1] = f10 * f00
+    covariance[2] = f10 * f10 + f11 * f11
+    covariance[3] = f20 * f00
+    covariance[4] = f20 * f10 + f21 * f11
+    covariance[5] = f20 * f20 + f21 * f21 + f22 * f22
+    covariance[6] = f30 * f00
+    covariance[7] = f30 * f10 + f31 * f11
+    covariance[8] = f30 * f20 + f31 * f21 + f32 * f22
+    covariance[9] = f30 * f30 + f31 * f31 + f32 * f32 + f33 * f33
+    covariance[10] = f40 * f00
+    covariance[11] = f40 * f10 + f41 * f11
+    covariance[12] = f40 * f20 + f41 * f21 + f42 * f22
+    covariance[13] = f40 * f30 + f41 * f31 + f42 * f32 + f43 * f33
+    covariance[14] = f40 * f40 + f41 * f41 + f42 * f42 + f43 * f43 + f44 * f44
 
 
 @inline
@@ -145,11 +210,15 @@ def lookup_linear(
     radius: float,
     eta: float,
     pt: float,
-    luts: Any,
+    layout: NDArray[np.float64],
+    efficiencies: NDArray[np.float32],
+    cells: NDArray[np.float32],
     covariance: NDArray[np.float64],
     factor: NDArray[np.float64],
 ) -> tuple[float, int]:
     """Efficiency and covariance between bin centres.
+
+    The bin of the query decides whether it is valid; neighbours that are not valid get no weight.
 
     Parameters
     ----------
@@ -157,8 +226,8 @@ def lookup_linear(
         Table, in the order given to `flashdet.lut.pack.pack`.
     nch, radius, eta, pt : float
         dN_ch/deta, production radius [cm], pseudorapidity, transverse momentum [GeV].
-    luts : PackedLuts
-        Tables packed for linear interpolation.
+    layout, efficiencies, cells : arrays
+        Members of `PackedLuts`, packed for linear interpolation.
     covariance : (15,) float64
         Written: covariance of (y, z, snp, tgl, q/pt), packed; positive definite.
     factor : (15,) float64
@@ -171,83 +240,63 @@ def lookup_linear(
     status : int
         Status bits. With any of `NO_ANSWER` the outputs are left alone.
     """
-    status = check_axes(i_table, nch, radius, eta, pt, luts)
+    status = check_query(i_table, nch, radius, eta, pt, layout)
     if status & NO_ANSWER:
         return 0.0, status
-    r0, r1, fr, r_own = between(i_table, RADIUS, radius, luts)
-    e0, e1, fe, e_own = between(i_table, ETA, eta, luts)
-    p0, p1, fp, p_own = between(i_table, PT, pt, luts)
-    n_eta = luts.axis_codes[i_table, ETA, 0]
-    n_pt = luts.axis_codes[i_table, PT, 0]
-    cells = luts.cells
-    start = luts.cell_start[i_table]
-    if cells[start + (r_own * n_eta + e_own) * n_pt + p_own, 15] == 0.0:
+    r0, r1, fr, r_own = between(i_table, RADIUS, radius, layout)
+    e0, e1, fe, e_own = between(i_table, ETA, eta, layout)
+    p0, p1, fp, p_own = between(i_table, PT, pt, layout)
+    n_eta, n_pt = int(layout[i_table, ETA, N_BINS]), int(layout[i_table, PT, N_BINS])
+    first = int(layout[i_table, START, FIRST_CELL])
+    if cells[first + (r_own * n_eta + e_own) * n_pt + p_own, VALID] == 0.0:
         return 0.0, status | INVALID
-
-    n0, n1, fn, _ = between(i_table, NCH, nch, luts)
-    n_nch = luts.axis_codes[i_table, NCH, 0]
-    efficiencies = luts.efficiency
-    efficiency_start = luts.efficiency_start[i_table]
+    n0, n1, fn, _ = between(i_table, NCH, nch, layout)
+    n_nch = int(layout[i_table, NCH, N_BINS])
+    lower_nch = int(layout[i_table, START, FIRST_EFFICIENCY]) + n0
+    step = n1 - n0
     for k in range(15):
-        covariance[k] = 0.0
+        factor[k] = 0.0
     efficiency = 0.0
     total = 0.0
-    for i_corner in range(8):
-        i_radius, weight = (r1, fr) if i_corner & 4 else (r0, 1.0 - fr)
-        i_eta, weight_eta = (e1, fe) if i_corner & 2 else (e0, 1.0 - fe)
-        i_pt, weight_pt = (p1, fp) if i_corner & 1 else (p0, 1.0 - fp)
-        i_cell = start + (i_radius * n_eta + i_eta) * n_pt + i_pt
-        weight *= weight_eta * weight_pt * cells[i_cell, 15]
-        if weight > 0.0:
-            total += weight
+    for side in range(2):
+        share = fr if side == 1 else 1.0 - fr
+        if share > 0.0:
+            i00 = e0 * n_pt + p0
+            i01 = e0 * n_pt + p1
+            i10 = e1 * n_pt + p0
+            i11 = e1 * n_pt + p1
+            plane = first + (r1 if side == 1 else r0) * n_eta * n_pt
+            w00 = share * (1.0 - fe) * (1.0 - fp) * cells[plane + i00, VALID]
+            w01 = share * (1.0 - fe) * fp * cells[plane + i01, VALID]
+            w10 = share * fe * (1.0 - fp) * cells[plane + i10, VALID]
+            w11 = share * fe * fp * cells[plane + i11, VALID]
+            total += w00 + w01 + w10 + w11
             for k in range(15):
-                covariance[k] += weight * cells[i_cell, k]
-            column = efficiency_start + (i_eta * n_pt + i_pt) * n_nch
-            efficiency += weight * ((1.0 - fn) * efficiencies[column + n0] + fn * efficiencies[column + n1])
+                factor[k] += (
+                    w00 * cells[plane + i00, k]
+                    + w01 * cells[plane + i01, k]
+                    + w10 * cells[plane + i10, k]
+                    + w11 * cells[plane + i11, k]
+                )
+            i00, i01 = lower_nch + i00 * n_nch, lower_nch + i01 * n_nch
+            i10, i11 = lower_nch + i10 * n_nch, lower_nch + i11 * n_nch
+            efficiency += (1.0 - fn) * (
+                w00 * efficiencies[i00] + w01 * efficiencies[i01] + w10 * efficiencies[i10] + w11 * efficiencies[i11]
+            )
+            efficiency += fn * (
+                w00 * efficiencies[i00 + step]
+                + w01 * efficiencies[i01 + step]
+                + w10 * efficiencies[i10 + step]
+                + w11 * efficiencies[i11 + step]
+            )
     scale = 1.0 / total
-    unpack_shape(covariance, scale, covariance, factor)
+    unpack_shape(factor, scale, covariance, factor)
     return efficiency * scale, status
 
 
 @inline
-def unpack_shape(
-    shape: NDArray[np.float64], scale: float, covariance: NDArray[np.float64], factor: NDArray[np.float64]
-) -> None:
-    """Covariance and Cholesky factor of interpolated logarithms and ratios.
-
-    Parameters
-    ----------
-    shape : (15,) float64
-        On the diagonal ln(sigma_i), below it L_ij / L_ii, both times 1 / `scale`.
-    scale : float
-        Inverse sum of weights.
-    covariance, factor : (15,) float64
-        Written, packed. `covariance` may be `shape`.
-    """
-    for i in range(5):
-        row = i * (i + 1) // 2
-        length = 1.0
-        for j in range(i):
-            ratio = shape[row + j] * scale
-            factor[row + j] = ratio
-            length += ratio * ratio
-        diagonal = math.exp(shape[row + i] * scale) / math.sqrt(length)
-        for j in range(i):
-            factor[row + j] *= diagonal
-        factor[row + i] = diagonal
-    for i in range(5):
-        row = i * (i + 1) // 2
-        for j in range(i + 1):
-            column = j * (j + 1) // 2
-            element = 0.0
-            for k in range(j + 1):
-                element += factor[row + k] * factor[column + k]
-            covariance[row + j] = element
-
-
-@inline
-def alice_bin(i_table: int, i_axis: int, value: float, luts: Any) -> int:
-    """Bin of a coordinate as DelphesO2 computes it (map_t::find of lutCovm.hh).
+def alice_bin(i_table: int, i_axis: int, value: float, layout: NDArray[np.float64]) -> int:
+    """Bin of a coordinate as DelphesO2 computes it (``map_t::find`` of lutCovm.hh).
 
     The coordinate, the lower edge and the width are binary32, the logarithm is taken in binary64; the quotient is
     truncated towards zero and clamped.
@@ -258,23 +307,20 @@ def alice_bin(i_table: int, i_axis: int, value: float, luts: Any) -> int:
         Table and axis.
     value : float
         Coordinate.
-    luts : PackedLuts
-        Tables.
+    layout : (n_tables, 5, 8) float64
+        Of `PackedLuts`, for nearest bins.
 
     Returns
     -------
     int
     """
-    n_bins = luts.axis_codes[i_table, i_axis, 0]
+    low, width = layout[i_table, i_axis, LOW_X], layout[i_table, i_axis, STEP]
     value32 = np.float32(value)
-    low, width = luts.axis_float32[i_table, i_axis, 0], luts.axis_float32[i_table, i_axis, 1]
-    if luts.axis_codes[i_table, i_axis, 1]:
-        if not value32 > 0.0:
-            return 0
-        place = (math.log10(np.float64(value32)) - np.float64(low)) / np.float64(width)
+    if layout[i_table, i_axis, IS_LOG] != 0.0:
+        place = (math.log10(np.float64(value32)) - low) / width if value32 > 0.0 else 0.0
     else:
-        place = np.float64(np.float32(np.float32(value32 - low) / width))
-    return int(min(max(place, 0.0), n_bins - 1.0))
+        place = np.float64(np.float32(np.float32(value32 - np.float32(low)) / np.float32(width)))
+    return int(min(max(place, 0.0), layout[i_table, i_axis, N_BINS] - 1.0))
 
 
 @inline
@@ -284,7 +330,9 @@ def lookup_nearest(
     radius: float,
     eta: float,
     pt: float,
-    luts: Any,
+    layout: NDArray[np.float64],
+    efficiencies: NDArray[np.float32],
+    cells: NDArray[np.float32],
     covariance: NDArray[np.float64],
     factor: NDArray[np.float64],
 ) -> tuple[float, int]:
@@ -296,8 +344,8 @@ def lookup_nearest(
         Table, in the order given to `flashdet.lut.pack.pack`.
     nch, radius, eta, pt : float
         dN_ch/deta, production radius [cm] (ALICE always asks for 0), pseudorapidity, transverse momentum [GeV].
-    luts : PackedLuts
-        Tables packed for nearest bins.
+    layout, efficiencies, cells : arrays
+        Members of `PackedLuts`, packed for nearest bins.
     covariance : (15,) float64
         Written: covariance of (y, z, snp, tgl, q/pt), packed.
     factor : (25,) float64
@@ -310,24 +358,22 @@ def lookup_nearest(
     status : int
         Status bits. With any of `NO_ANSWER` the outputs are left alone.
     """
-    status = check_axes(i_table, nch, radius, eta, pt, luts)
+    status = check_query(i_table, nch, radius, eta, pt, layout)
     if status & NO_ANSWER:
         return 0.0, status
-    i_nch = alice_bin(i_table, NCH, nch, luts)
-    i_radius = alice_bin(i_table, RADIUS, radius, luts)
-    i_eta = alice_bin(i_table, ETA, eta, luts)
-    i_pt = alice_bin(i_table, PT, pt, luts)
-    codes = luts.axis_codes
-    n_nch, n_eta, n_pt = codes[i_table, NCH, 0], codes[i_table, ETA, 0], codes[i_table, PT, 0]
-    cells = luts.cells
-    i_cell = luts.cell_start[i_table] + (i_radius * n_eta + i_eta) * n_pt + i_pt
-    if cells[i_cell, 15] == 0.0:
+    i_nch = alice_bin(i_table, NCH, nch, layout)
+    i_radius = alice_bin(i_table, RADIUS, radius, layout)
+    i_eta = alice_bin(i_table, ETA, eta, layout)
+    i_pt = alice_bin(i_table, PT, pt, layout)
+    n_eta, n_pt = int(layout[i_table, ETA, N_BINS]), int(layout[i_table, PT, N_BINS])
+    i_cell = int(layout[i_table, START, FIRST_CELL]) + (i_radius * n_eta + i_eta) * n_pt + i_pt
+    if cells[i_cell, VALID] == 0.0:
         return 0.0, status | INVALID
     for k in range(15):
         covariance[k] = cells[i_cell, k]
     for k in range(5):
         sigma = math.sqrt(np.float64(cells[i_cell, 16 + k]))
-        for i in range(5):  # c_k is rotated back with row k of the stored inverse
+        for i in range(5):  # ALICE rotates c_k back with row k of the stored inverse
             factor[i * 5 + k] = cells[i_cell, 21 + k * 5 + i] * sigma
-    column = luts.efficiency_start[i_table] + (i_eta * n_pt + i_pt) * n_nch
-    return float(luts.efficiency[column + i_nch]), status
+    column = int(layout[i_table, START, FIRST_EFFICIENCY]) + (i_eta * n_pt + i_pt) * int(layout[i_table, NCH, N_BINS])
+    return np.float64(efficiencies[column + i_nch]), status

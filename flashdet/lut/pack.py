@@ -1,6 +1,7 @@
-"""Lookup tables laid out for kernels: several species in a few flat arrays.
+"""Lookup tables laid out for kernels: several species in three flat arrays.
 
-The kernels that read them are in `flashdet.kernels.grid`. Packing is done once per job; it factorises every covariance.
+The kernels that read them are in `flashdet.kernels.grid`. Packing is done once per job and factorises every covariance;
+the 15 numbers of a cell and its validity fill one 64-byte cache line.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from flashdet.errors import LutError
 from flashdet.kernels import grid
+from flashdet.kernels.symmat import to_dense, to_packed
 from flashdet.lut.axis import Axis
 from flashdet.lut.table import AliceEigen, Lut
 
@@ -28,27 +30,17 @@ class PackedLuts(NamedTuple):
 
     Attributes
     ----------
-    axis_numbers : (n_tables, 4, 4) float64
-        Of the axes nch, radius, eta, pt: transformed lower edge, 1 / width, lower and upper edge.
-    axis_float32 : (n_tables, 4, 2) float32
-        Transformed lower edge and width as an ALICE file has them.
-    axis_codes : (n_tables, 4, 4) int64
-        Number of bins, 1 if logarithmic, rule outside (`grid.CLAMP` ...), 1 if interpolated.
-    efficiency_start, cell_start : (n_tables,) int64
-        First element of a table in `efficiency` and `cells`; -1 if there is no table.
-    efficiency : (n,) float32
-        Order (eta, pt, nch), nch fastest.
+    layout : (n_tables, 5, 8) float64
+        Axes and first elements, see the column names in `flashdet.kernels.grid`. All numbers are exact in float64.
+    efficiencies : (n,) float32
+        Per table in the order (eta, pt, nch), nch fastest.
     cells : (n_cells, 16) or (n_cells, 48) float32
-        Order (radius, eta, pt). Linear: see `grid.unpack_shape`, and 1 for a valid cell at the end: one cache line.
-        Nearest: covariance (15), valid, eigenvalues (5), inverse of the eigenvector matrix (25), 2 unused.
+        Per table in the order (radius, eta, pt). Linear: the shape of `grid.unpack_shape`, then 1 for a valid cell.
+        Nearest: covariance (15), 1 for a valid cell, eigenvalues (5), inverse of the eigenvector matrix (25), 2 unused.
     """
 
-    axis_numbers: NDArray[np.float64]
-    axis_float32: NDArray[np.float32]
-    axis_codes: NDArray[np.int64]
-    efficiency_start: NDArray[np.int64]
-    cell_start: NDArray[np.int64]
-    efficiency: NDArray[np.float32]
+    layout: NDArray[np.float64]
+    efficiencies: NDArray[np.float32]
     cells: NDArray[np.float32]
 
 
@@ -71,67 +63,76 @@ def pack(luts: Sequence[Lut | None], interpolation: Interpolation = "linear") ->
     LutError
         The covariance of a valid cell is not positive definite.
     """
-    n_tables = len(luts)
-    numbers = np.ones((n_tables, 4, 4))
-    float32 = np.ones((n_tables, 4, 2), np.float32)
-    codes = np.zeros((n_tables, 4, 4), np.int64)
-    efficiency_start = np.full(n_tables, -1, np.int64)
-    cell_start = np.full(n_tables, -1, np.int64)
+    layout = np.zeros((len(luts), 5, 8))
+    layout[:, grid.START] = -1.0
     efficiencies = [np.zeros(0, np.float32)]
     cells = [np.zeros((0, 16 if interpolation == "linear" else 48), np.float32)]
-    n_efficiencies = n_cells = 0
     for i, lut in enumerate(luts):
         if lut is None:
             continue
-        nch, (radius, eta, pt) = lut.efficiency_axes[0], lut.covariance_axes
-        for j, axis in enumerate((nch, radius, eta, pt)):
-            numbers[i, j], float32[i, j], codes[i, j] = _pack_axis(axis)
-        efficiency_start[i], cell_start[i] = n_efficiencies, n_cells
+        for j, axis in enumerate((lut.efficiency_axes[0], *lut.covariance_axes)):
+            layout[i, j] = _pack_axis(axis, interpolation)
+        layout[i, grid.START, grid.FIRST_CELL] = sum(map(len, cells))
+        layout[i, grid.START, grid.FIRST_EFFICIENCY] = sum(map(len, efficiencies))
         efficiencies.append(np.moveaxis(lut.efficiency, 0, -1).astype(np.float32).ravel())
         cells.append(_linear_cells(lut) if interpolation == "linear" else _nearest_cells(lut))
-        n_efficiencies += efficiencies[-1].size
-        n_cells += len(cells[-1])
-    return PackedLuts(
-        numbers, float32, codes, efficiency_start, cell_start, np.concatenate(efficiencies), np.concatenate(cells)
-    )
+    return PackedLuts(layout, np.concatenate(efficiencies), _aligned(np.concatenate(cells)))
 
 
-def _pack_axis(axis: Axis) -> tuple[tuple[float, ...], tuple[np.float32, np.float32], tuple[int, ...]]:
+def _pack_axis(axis: Axis, interpolation: Interpolation) -> tuple[float, ...]:
     low, high = float(axis.transform(axis.low)), float(axis.transform(axis.high))
-    low32, high32 = np.float32(low), np.float32(high)
-    return (
-        (low, axis.n_bins / (high - low), axis.low, axis.high),
-        (low32, (high32 - low32) / np.float32(axis.n_bins)),
-        (axis.n_bins, int(axis.scale == "log"), _RULES[axis.out_of_range], int(axis.interpolation == "linear")),
-    )
+    step = axis.n_bins / (high - low)
+    if interpolation == "nearest":  # ALICE files hold the transformed edges in binary32 and divide in binary32
+        low32 = np.float32(low)
+        low, step = float(low32), float((np.float32(high) - low32) / np.float32(axis.n_bins))
+    rule, is_linear = float(_RULES[axis.out_of_range]), float(axis.interpolation == "linear")
+    return low, step, axis.low, axis.high, float(axis.n_bins), float(axis.scale == "log"), rule, is_linear
+
+
+def _aligned(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Copy whose rows start at multiples of the 64 bytes of a cache line."""
+    memory = np.empty(array.nbytes + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    copy: NDArray[np.float32] = memory[start : start + array.nbytes].view(np.float32).reshape(array.shape)
+    copy[...] = array
+    return copy
 
 
 def _linear_cells(lut: Lut) -> NDArray[np.float32]:
-    from flashdet.kernels.symmat import to_dense, to_packed
-
     valid = lut.valid.ravel()
     matrices = to_dense(lut.covariance.reshape(-1, 15)[valid])
-    sigma = np.sqrt(np.diagonal(matrices, axis1=1, axis2=2))
+    variance = np.diagonal(matrices, axis1=1, axis2=2)
+    if not (np.isfinite(matrices).all() and (variance > 0.0).all()):
+        raise _indefinite(lut)
+    sigma = np.sqrt(variance)
     try:
         factor = np.linalg.cholesky(matrices / (sigma[:, :, None] * sigma[:, None, :]))
     except np.linalg.LinAlgError:
-        raise LutError("a covariance is not positive definite", f"LUT of {lut.species}") from None
+        raise _indefinite(lut) from None
     shape = to_packed(factor / np.diagonal(factor, axis1=1, axis2=2)[:, :, None])
     shape[:, _DIAGONAL] = np.log(sigma)
     cells = np.zeros((valid.size, 16), np.float32)
     cells[valid, :15] = shape
-    cells[valid, 15] = 1.0
+    cells[valid, grid.VALID] = 1.0
     return cells
 
 
+def _indefinite(lut: Lut) -> LutError:
+    hint = "`flashdet lut validate` lists the cells"
+    return LutError("the covariance of a valid cell is not positive definite", f"LUT of {lut.species}", hint)
+
+
 def _nearest_cells(lut: Lut) -> NDArray[np.float32]:
+    valid = lut.valid.ravel()
     eigen = lut.eigen if lut.eigen is not None else decompose(lut)
-    cells = np.zeros((lut.valid.size, 48), np.float32)
-    cells[:, :15] = lut.covariance.reshape(-1, 15)
-    cells[:, 15] = lut.valid.ravel()
-    cells[:, 16:21] = eigen.values.reshape(-1, 5)
-    cells[:, 21:46] = eigen.inverse.reshape(-1, 25)
-    cells[~lut.valid.ravel()] = 0.0
+    values = eigen.values.reshape(-1, 5)
+    if not (values[valid] >= 0.0).all():
+        raise _indefinite(lut)
+    cells = np.zeros((valid.size, 48), np.float32)
+    cells[valid, :15] = lut.covariance.reshape(-1, 15)[valid]
+    cells[valid, grid.VALID] = 1.0
+    cells[valid, 16:21] = values[valid]
+    cells[valid, 21:46] = eigen.inverse.reshape(-1, 25)[valid]
     return cells
 
 
@@ -149,19 +150,16 @@ def decompose(lut: Lut) -> AliceEigen:
         Eigenvalues in descending order; the first component of each eigenvector that is not zero is positive. Invalid
         cells have eigenvalues 0 and unit vectors.
     """
-    from flashdet.kernels.symmat import to_dense
-
-    shape = lut.valid.shape
-    values = np.zeros((lut.valid.size, 5))
-    vectors = np.broadcast_to(np.eye(5), (lut.valid.size, 5, 5)).copy()
-    valid = lut.valid.ravel()
+    shape, valid = lut.valid.shape, lut.valid.ravel()
+    values = np.zeros((valid.size, 5))
+    vectors = np.broadcast_to(np.eye(5), (valid.size, 5, 5)).copy()
     ascending, columns = np.linalg.eigh(to_dense(lut.covariance.reshape(-1, 15)[valid]))
-    values[valid], columns = ascending[:, ::-1], columns[:, :, ::-1]
+    columns = columns[:, :, ::-1]
     first = np.argmax(columns != 0.0, axis=1)
-    sign = np.sign(np.take_along_axis(columns, first[:, None, :], axis=1))
-    vectors[valid] = columns * sign
+    values[valid] = ascending[:, ::-1]
+    vectors[valid] = columns * np.sign(np.take_along_axis(columns, first[:, None, :], axis=1))
     return AliceEigen(
         values.reshape(*shape, 5).astype(np.float32),
         vectors.reshape(*shape, 5, 5).astype(np.float32),
-        np.swapaxes(vectors, 1, 2).reshape(*shape, 5, 5).astype(np.float32),
+        np.ascontiguousarray(np.swapaxes(vectors, 1, 2)).reshape(*shape, 5, 5).astype(np.float32),
     )
