@@ -1,0 +1,289 @@
+"""The stages of a card in their order: checked before the first event, and after each stage of each batch.
+
+A pipeline knows neither files nor threads; one pipeline may run several batches at the same time because stages keep no
+state.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from flashdet import columns as declared
+from flashdet.card import Card, StageEntry
+from flashdet.columns import Column
+from flashdet.errors import CardError, ColumnError, FlashDetError, LutError, StageError
+from flashdet.event import EventBatch, Table
+from flashdet.lut.table import Lut, Map
+from flashdet.registry import near, writers
+from flashdet.rng import Draw
+from flashdet.stages.base import Setup, Stage, StageOutput
+
+#: Columns that the reader brings.
+INPUT = (*declared.EVENT, declared.EVENT_WEIGHTS, *declared.PARTICLE)
+#: Kind of stage that makes a column of the data model, to say what a card lacks.
+_MAKERS = {
+    str(column): kind
+    for kind, made in {
+        "propagate": (*declared.CHARGED, *declared.EVENT_PROPAGATE),
+        "tracking": declared.TRACK,
+        "vertex": (*declared.VERTEX, *declared.TRACK_VERTEX),
+        "tof": (*declared.TOF, *declared.TOF_EVENT),
+        "rich": declared.RICH,
+        "emcal": (*declared.EMCAL, *declared.EMCAL_CLUSTER),
+        "muon": declared.MUON,
+    }.items()
+    for column in made
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a pipeline made of one batch.
+
+    Attributes
+    ----------
+    batch : EventBatch
+        The input's tables and those of all stages.
+    counts : dict of str to dict of str to int
+        Counters of each stage, by its name.
+    nanoseconds : dict of str to int
+        Time spent in each stage, checks of its columns included.
+    """
+
+    batch: EventBatch
+    counts: dict[str, dict[str, int]]
+    nanoseconds: dict[str, int]
+
+
+class Pipeline:
+    """All stages of a card, ready to run.
+
+    Parameters
+    ----------
+    card : Card
+        What to build.
+    seed : int
+        Seed of all random numbers.
+
+    Raises
+    ------
+    CardError
+        A stage cannot be built, or the stages do not fit together (see `check`).
+    LutError
+        A table is missing or damaged.
+    """
+
+    def __init__(self, card: Card, seed: int = 1) -> None:
+        self.card, self.seed = card, seed
+        setup = Setup(card.model.magnetic_field, load_luts(card), lambda name: load_map(card, name))
+        self.luts = setup.luts
+        self.stages = _build(card, setup)
+        self.draws = {s.name: Draw.of(seed, s.name) for s in self.stages}
+        self.check()
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of all tables that a batch has at the end."""
+        made = (c.table for s in self.stages for c in s.writes)
+        return tuple(dict.fromkeys(["event", "particle", *made]))
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """All columns that a batch has at the end."""
+        return (*INPUT, *(c for s in self.stages for c in s.writes))
+
+    @property
+    def lut_hashes(self) -> dict[str, str]:
+        """SHA-256 of each tracking LUT, by its species."""
+        return {species: str(lut.meta.get("sha256", "")) for species, lut in self.luts.items()}
+
+    def check(self) -> None:
+        """Replay who reads and writes what, without events.
+
+        Raises
+        ------
+        CardError
+            A column is read before it is written, or written twice; LUTs are given that no stage uses, or the other way
+            round; a table to be written does not exist; the output format is unknown. All of it at once.
+        """
+        lines = [line for i in range(len(self.stages)) for line in self._check_stage(i)]
+        users = [s.name for s in self.stages if s.uses_luts]
+        if self.luts and not users:
+            lines.append(f"{self.card.where('luts')}: no stage of the card uses the tracking LUTs; remove them")
+        if users and not self.luts:
+            where = self.card.where("stages", users[0])
+            lines.append(f"{where}: the stage needs tracking LUTs; add luts: to the card, e.g. luts: alice3")
+        output = self.card.model.output
+        tables = {*self.tables, *(name for s in self.stages for name in (s.name, s.kind))}
+        for i, table in enumerate(output.tables or ()):
+            if table not in tables:
+                where = self.card.where("output", "tables", i)
+                lines.append(f"{where}: no stage makes a table {table!r}; {near(table, tables)}")
+        if output.format not in writers.names():
+            where = self.card.where("output", "format")
+            lines.append(f"{where}: unknown output format {output.format!r}; {near(output.format, writers.names())}")
+        if lines:
+            raise CardError("\n".join(lines))
+
+    def _check_stage(self, i: int) -> Iterable[str]:
+        """Problems of stage `i` with those before it."""
+        stage = self.stages[i]
+        where = self.card.where("stages", stage.name)
+        makers = {str(c): "the input" for c in INPUT}
+        makers.update((str(c), f"stage {s.name!r}") for s in self.stages[:i] for c in s.writes)
+        for column in stage.writes:
+            if str(column) in makers:
+                yield f"{where}: writes {column}, which {makers[str(column)]} writes already"
+        missing = [c for c in stage.reads if str(c) not in makers]
+        later = {str(c): s.name for s in reversed(self.stages[i + 1 :]) for c in s.writes}
+        reasons: dict[str, list[str]] = {}
+        for column in missing:
+            reasons.setdefault(_advice(column, later), []).append(str(column))
+        for reason, names in reasons.items():
+            yield f"{where}: needs {', '.join(names)}; {reason}"
+
+    def run(self, batch: EventBatch) -> Result:
+        """Simulate one batch.
+
+        Parameters
+        ----------
+        batch : EventBatch
+            Tables ``event`` and ``particle`` as a reader gives them; it is not changed.
+
+        Returns
+        -------
+        Result
+
+        Raises
+        ------
+        StageError
+            A stage did not write what it promised, or a value is not finite where it must be.
+        """
+        batch = batch.copy()
+        counts, nanoseconds = {}, {}
+        for stage in self.stages:
+            start = time.perf_counter_ns()
+            try:
+                output = stage.run(batch, self.draws[stage.name])
+                _attach(batch, output, stage)
+            except ColumnError as error:
+                raise StageError(str(error), f"stage {stage.name!r}") from error
+            except Exception as error:
+                error.add_note(f"in stage {stage.name!r} of kind {stage.kind!r}")
+                raise
+            counts[stage.name] = output.counts
+            nanoseconds[stage.name] = time.perf_counter_ns() - start
+        return Result(batch, counts, nanoseconds)
+
+
+def load_luts(card: Card) -> dict[str, Lut]:
+    """Tracking LUT of each species of a card.
+
+    Raises
+    ------
+    LutError
+        All tables that cannot be read, one line each with the place in the card.
+    """
+    from flashdet.lut import catalog
+
+    luts, lines = {}, []
+    for species, name in card.model.luts.items():
+        try:
+            luts[str(species)] = catalog.load(name, card.directories)
+        except LutError as error:
+            lines.append(f"{card.where('luts', species)}: {error}")
+    if lines:
+        raise LutError("\n".join(lines))
+    return luts
+
+
+def load_map(card: Card, name: str) -> Map:
+    """Map of a card by its name or path; see `flashdet.lut.catalog`."""
+    from flashdet.lut import catalog
+
+    return catalog.load_map(name, card.directories)
+
+
+def _build(card: Card, setup: Setup) -> tuple[Stage, ...]:
+    stages, lines = [], []
+    for entry in card.stages:
+        try:
+            stages.append(_instance(entry, setup))
+        except FlashDetError as error:
+            lines.append(f"{card.where('stages', entry.name)}: {error}")
+    if lines:
+        raise CardError("\n".join(lines))
+    return tuple(stages)
+
+
+def _instance(entry: StageEntry, setup: Setup) -> Stage:
+    stage: Any = entry.stage_class(entry.name, entry.config, setup)
+    for attribute in ("reads", "writes"):
+        if not hasattr(stage, attribute):
+            raise CardError(f"the stage class {entry.stage_class.__name__} does not say what it {attribute}")
+    return stage  # type: ignore[no-any-return]
+
+
+def _advice(column: Column, later: dict[str, str]) -> str:
+    """What to do about a column that is not there."""
+    if str(column) in later:
+        return f"stage {later[str(column)]!r} writes it but comes later in the card: put it before this one"
+    kind = _MAKERS.get(str(column))
+    return f"no stage of the card writes it; add a stage of kind {kind!r}" if kind else "no stage of the card writes it"
+
+
+def _attach(batch: EventBatch, output: StageOutput, stage: Stage) -> None:
+    """Check the promise of a stage and add its columns to the batch."""
+    promised = {(c.table, c.name): c for c in stage.writes}
+    given = {(t.name, name) for t in output.tables for name in t}
+    if given != set(promised):
+        lacking = ", ".join(".".join(k) for k in sorted(set(promised) - given)) or "nothing"
+        extra = ", ".join(".".join(k) for k in sorted(given - set(promised))) or "nothing"
+        raise StageError(f"does not write what it promises; missing: {lacking}; not promised: {extra}", _name(stage))
+    for table in output.tables:
+        batch.add(table)
+        complete = batch[table.name]
+        if "has_signal" in table and not np.array_equal(table.offsets, batch["track"].offsets):
+            raise StageError(f"the rows of {table.name} are not those of track", _name(stage))
+        for name in table:
+            _check_values(batch, complete, promised[table.name, name], stage)
+
+
+def _name(stage: Stage) -> str:
+    return f"stage {stage.name!r}"
+
+
+def _check_values(batch: EventBatch, table: Table, column: Column, stage: Stage) -> None:
+    """Data type, shape of a row and finiteness of one column."""
+    values = table[column.name]
+    where = f"{_name(stage)}, column {column}"
+    if values.dtype != np.dtype(column.dtype) or values.shape[1:] != column.shape:
+        got, wanted = f"{values.dtype}{list(values.shape[1:])}", f"{np.dtype(column.dtype)}{list(column.shape)}"
+        raise StageError(f"got values of type {got}, the data model says {wanted}", where)
+    if values.dtype.kind != "f":
+        return
+    bad = np.isinf(values) if column.missing else ~np.isfinite(values)
+    if not bad.any():
+        return
+    row = int(np.flatnonzero(bad.reshape(len(values), -1).any(axis=1))[0])
+    event = int(np.searchsorted(table.offsets, row, side="right")) - 1
+    allowed = "finite or NaN" if column.missing else "finite"
+    number = int(batch["event"]["number"][event])
+    raise StageError(
+        f"event {number}, {_particle(batch, table, row, event)}: the value is {values[row]}, must be {allowed}; "
+        f"{int(bad.any(axis=tuple(range(1, values.ndim))).sum())} of {len(values)} rows",
+        where,
+    )
+
+
+def _particle(batch: EventBatch, table: Table, row: int, event: int) -> str:
+    """Who the row belongs to."""
+    for owner in (table, batch.tables.get("track")):
+        if owner is not None and "particle_index" in owner and np.array_equal(owner.offsets, table.offsets):
+            return f"particle {int(owner['particle_index'][row])}"
+    return f"row {row - int(table.offsets[event])}"

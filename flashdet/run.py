@@ -1,0 +1,345 @@
+"""One job: events from a reader, through the pipeline, into a writer.
+
+Batches are simulated by a pool of threads and written in the order they were read, so that the output does not depend
+on the number of threads. Nothing is printed here: the caller gets a `Summary`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flashdet import provenance, registry
+from flashdet.card import Card
+from flashdet.errors import InputError
+from flashdet.event import EventBatch, concat
+from flashdet.pipeline import Pipeline, Result
+
+if TYPE_CHECKING:
+    from flashdet.io.output import OutputSetup
+
+#: Batches waiting per thread: enough to keep all threads busy while one batch is read or written.
+_AHEAD = 2
+#: Endings of input names that a default output name drops, outer ones first.
+_ENDINGS = (".zst", ".xz", ".gz", ".bz2", ".hepmc3", ".hepmc2", ".hepmc", ".root", ".txt", ".dat")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Settings of one job.
+
+    Attributes
+    ----------
+    inputs : tuple of str
+        Files in their order, ``-`` for standard input.
+    card : Card
+        What to simulate.
+    output : pathlib.Path or None
+        File to write; None: `default_output`.
+    format : str or None
+        Output format, None: the card's.
+    seed : int
+        Seed of all random numbers.
+    first : int
+        Events to pass over at the start.
+    events : int or None
+        Events to simulate, None: all.
+    threads : int
+        Threads that simulate.
+    on_bad_event : {"fail", "skip"}
+        What to do about damaged events.
+    overwrite : bool
+        Whether an existing output may be replaced.
+    """
+
+    inputs: tuple[str, ...]
+    card: Card
+    output: Path | None = None
+    format: str | None = None
+    seed: int = 1
+    first: int = 0
+    events: int | None = None
+    threads: int = 1
+    on_bad_event: str = "fail"
+    overwrite: bool = False
+
+
+@dataclass
+class Summary:
+    """What happened in a job.
+
+    Attributes
+    ----------
+    output : pathlib.Path or None
+        The file that was written.
+    n_events, n_charged, n_tracks, n_skipped : int
+        Events written, charged particles offered to the tracker, tracks, damaged events passed over.
+    counts : dict of str to Counter
+        Counters of each stage by its name.
+    nanoseconds : Counter
+        Time spent in ``read``, ``write`` and each stage (``stage NAME``), added over threads.
+    seconds : float
+        Wall time of the whole job.
+    warnings : list of str
+        What the user should look at.
+    """
+
+    output: Path | None = None
+    n_events: int = 0
+    n_charged: int = 0
+    n_tracks: int = 0
+    n_skipped: int = 0
+    counts: dict[str, Counter[str]] = field(default_factory=dict)
+    nanoseconds: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    warnings: list[str] = field(default_factory=list)
+
+    def add(self, result: Result) -> None:
+        """Add the counters of one batch."""
+        self.n_events += result.batch.n_events
+        for name in ("charged", "track"):
+            if name in result.batch:
+                field_name = "n_charged" if name == "charged" else "n_tracks"
+                setattr(self, field_name, getattr(self, field_name) + result.batch[name].n_rows)
+        for stage, counts in result.counts.items():
+            self.counts.setdefault(stage, Counter()).update(counts)
+            self.nanoseconds[f"stage {stage}"] += result.nanoseconds[stage]
+
+    def close(self, n_skipped: int, reader_warnings: Sequence[str]) -> None:
+        """Note what only the end of the input tells."""
+        self.n_skipped = n_skipped
+        self.warnings += reader_warnings
+        for stage, counts in self.counts.items():
+            for key, n in counts.items():
+                if key.startswith("warning:") and n:
+                    self.warnings.append(f"{stage}: {key.removeprefix('warning:').strip()}: {n}")
+
+    @property
+    def text(self) -> str:
+        """The closing summary, a few lines."""
+        rate = self.n_events / self.seconds if self.seconds > 0 else 0.0
+        lines = [
+            f"{self.n_events} events in {self.seconds:.2f} s ({rate:.1f} events/s), {self.n_skipped} skipped",
+            f"{self.n_charged} charged particles in, {self.n_tracks} tracks out",
+        ]
+        for stage, counts in self.counts.items():
+            lines += [f"  {stage}: {k}: {n}" for k, n in counts.items() if n and not k.startswith("warning:")]
+        lines.append(f"time: {self._shares()}")
+        lines += [f"warning: {w}" for w in self.warnings]
+        if self.output is not None:
+            lines.append(f"wrote {self.output}")
+        return "\n".join(lines)
+
+    def _shares(self) -> str:
+        """Share of reading, each stage and writing in the time that was spent in them."""
+        total = sum(self.nanoseconds.values()) or 1
+        simulated = {k.removeprefix("stage "): n for k, n in self.nanoseconds.items() if k.startswith("stage ")}
+        inner = ", ".join(f"{k} {100 * n / total:.1f}" for k, n in simulated.items())
+        read, write = self.nanoseconds["read"], self.nanoseconds["write"]
+        share = 100 * sum(simulated.values()) / total
+        return f"read {100 * read / total:.1f} %, simulate {share:.1f} % ({inner}), write {100 * write / total:.1f} %"
+
+
+def default_output(first_input: str, suffix: str) -> Path:
+    """Name of the output if none is given: stem of the first input, ending of the format, in the current directory."""
+    if first_input == "-":
+        return Path(f"stdin{suffix}")
+    stem = Path(first_input.rpartition(":")[2]).name
+    for ending in _ENDINGS:
+        if stem.endswith(ending) and stem != ending:
+            stem = stem.removesuffix(ending)
+    return Path(stem + suffix)
+
+
+def run(job: Job, progress: Callable[[int], None] | None = None) -> Summary:
+    """Do one job.
+
+    Parameters
+    ----------
+    job : Job
+        What to do.
+    progress : callable, optional
+        Called with the number of events written so far.
+
+    Returns
+    -------
+    Summary
+
+    Raises
+    ------
+    FlashDetError
+        Card, input, tables or output are wrong; no output is left behind.
+    """
+    start = time.perf_counter()
+    pipeline = Pipeline(job.card, job.seed)
+    writer_class = registry.writers.get(job.format or job.card.model.output.format)
+    path = job.output or default_output(job.inputs[0], writer_class.suffix)
+    summary = Summary()
+    with open_reader(job) as reader:
+        origin = _provenance(job, pipeline, reader)
+        setup = output_setup(job.card, tuple(reader.weight_names), provenance.reproducible(origin))
+        with writer_class(path, setup=setup, overwrite=job.overwrite) as writer:
+            for result in results(_timed(reader.batches(), summary), pipeline, job.threads):
+                begin = time.perf_counter_ns()
+                writer.write(result.batch)
+                summary.nanoseconds["write"] += time.perf_counter_ns() - begin
+                summary.add(result)
+                if progress is not None:
+                    progress(summary.n_events)
+            begin = time.perf_counter_ns()
+        summary.nanoseconds["write"] += time.perf_counter_ns() - begin
+        summary.close(reader.skipped, reader.warnings)
+    summary.output = path
+    summary.seconds = time.perf_counter() - start
+    counters = {stage: dict(counts) for stage, counts in summary.counts.items()}
+    extra = {"n_skipped": summary.n_skipped, "n_charged": summary.n_charged, "n_tracks": summary.n_tracks}
+    provenance.write_manifest(
+        path,
+        provenance=origin,
+        n_events=summary.n_events,
+        counters=counters,
+        warnings=summary.warnings,
+        extra=extra,
+    )
+    return summary
+
+
+def results(batches: Iterator[EventBatch], pipeline: Pipeline, threads: int) -> Iterator[Result]:
+    """Simulate batches, several at a time, and give the results in the order of the batches.
+
+    Parameters
+    ----------
+    batches : iterator of EventBatch
+        Read in the calling thread, a few ahead of the results.
+    pipeline : Pipeline
+        Shared by all threads.
+    threads : int
+        With 1 everything happens in the calling thread.
+
+    Yields
+    ------
+    Result
+    """
+    if threads == 1:
+        yield from map(pipeline.run, batches)
+        return
+    pending: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="flashdet")
+    try:
+        for batch in batches:
+            pending.append(pool.submit(pipeline.run, batch))
+            while pending and (len(pending) >= _AHEAD * threads or pending[0].done()):
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def simulate(
+    events: str | Path | Sequence[str | Path] | EventBatch,
+    card: str | Path | Card,
+    *,
+    seed: int = 1,
+    first: int = 0,
+    n_events: int | None = None,
+    threads: int = 1,
+    on_bad_event: str = "fail",
+    overrides: Sequence[str] = (),
+) -> Any:
+    """Simulate events and keep them in memory.
+
+    Parameters
+    ----------
+    events : str, path, sequence of those, or EventBatch
+        Input files or events that are there already.
+    card : str, path or Card
+        Name of a shipped card, a file, or a loaded card.
+    seed : int
+        Seed of all random numbers.
+    first : int
+        Events to pass over at the start.
+    n_events : int, optional
+        Events to simulate, all by default.
+    threads : int
+        Threads that simulate; the result does not depend on it.
+    on_bad_event : {"fail", "skip"}
+        What to do about damaged events.
+    overrides : sequence of str
+        Settings ``PATH=VALUE`` put over the card.
+
+    Returns
+    -------
+    awkward.Array
+        One record per event with one list of records per table: ``.track.pt``, ``.otof.n_sigma_pion``, ...
+
+    Raises
+    ------
+    FlashDetError
+        Card, input or tables are wrong.
+    """
+    loaded = card if isinstance(card, Card) else Card.load(card, overrides)
+    pipeline = Pipeline(loaded, seed)
+    if isinstance(events, EventBatch):
+        stop = events.n_events if n_events is None else min(first + n_events, events.n_events)
+        done = [pipeline.run(events.slice_events(first, stop)).batch]
+    else:
+        inputs = (events,) if isinstance(events, str | Path) else tuple(events)
+        job = Job(tuple(map(str, inputs)), loaded, first=first, events=n_events, on_bad_event=on_bad_event)
+        with open_reader(job) as reader:
+            done = [r.batch for r in results(reader.batches(), pipeline, threads)]
+    if not done:
+        raise InputError("no events were read; nothing to return")
+    batch = concat(done) if len(done) > 1 else done[0]
+    kept = output_setup(loaded, batch.weight_names, {}).selected(batch)
+    return EventBatch({name: batch[name] for name in kept}, batch.weight_names).to_awkward()
+
+
+def output_setup(card: Card, weight_names: tuple[str, ...], origin: dict[str, Any]) -> OutputSetup:
+    """What a writer must know of a card."""
+    from flashdet.io.output import OutputSetup
+
+    return OutputSetup(
+        tables=card.model.output.tables,
+        stage_kinds={s.name: s.kind for s in card.stages},
+        magnetic_field=card.model.magnetic_field,
+        weight_names=weight_names,
+        provenance=origin,
+    )
+
+
+def open_reader(job: Job) -> AbstractContextManager[Any]:
+    """Reader of the job's inputs."""
+    opened = registry.readers.get("hepmc")(
+        job.inputs, first=job.first, events=job.events, on_bad_event=job.on_bad_event
+    )
+    return opened if hasattr(opened, "__exit__") else nullcontext(opened)
+
+
+def _timed(batches: Iterator[EventBatch], summary: Summary) -> Iterator[EventBatch]:
+    """The same batches; the time to make them is added to ``read``."""
+    while True:
+        begin = time.perf_counter_ns()
+        batch = next(batches, None)
+        summary.nanoseconds["read"] += time.perf_counter_ns() - begin
+        if batch is None:
+            return
+        yield batch
+
+
+def _provenance(job: Job, pipeline: Pipeline, reader: Any) -> dict[str, Any]:
+    files = [{"name": i} if i == "-" else provenance.describe_file(i) for i in job.inputs]
+    return provenance.collect(
+        inputs=files,
+        card={"name": job.card.source, "hash": job.card.hash, "text": job.card.resolved()},
+        luts=pipeline.lut_hashes,
+        seed=job.seed,
+        first_event=job.first,
+        max_events=job.events,
+    )
