@@ -1,12 +1,13 @@
 """Fit of one common point to many tracks that may contain outliers, and the distance of each track to it.
 
 Every track gives two measurements of a point v: its signed transverse distance d and its distance z along the beam,
-both zero if the track comes from v. They are linear in v near a reference point. It is a least-squares fit whose weights
-depend on the distance of the track (iteratively reweighted), with a Gaussian constraint from the beam spot: O(N) per
-pass. Weights are first those of a convex loss, which cannot get stuck far from the bulk of the tracks, then the
-adaptive ones of R. Fruehwirth, W. Waltenberger and P. Vanlaer (Adaptive Vertex Fitting, J. Phys. G 34 (2007) N343):
-w = 1/(1 + exp((chi2 - cut^2)/(2 T))) with T lowered to 1, so that members have weights close to 1 and the covariance of
-the least-squares fit stays right. Helix geometry is in :mod:`flashdet.kernels.helix` and `gradients`; nothing here
+both zero if the track comes from v. They are linear in v near a reference point. It is a
+least-squares fit with weights that depend on the distance of the track (iteratively reweighted) and a Gaussian
+constraint from the beam spot: O(N) per pass. Weights are first those of a convex loss, which cannot get stuck far from
+the bulk of the tracks, then the adaptive ones of R. Fruehwirth, W. Waltenberger and P. Vanlaer (Adaptive Vertex
+Fitting, J. Phys. G 34 (2007) N343): w = 1/(1 + exp((chi2 - cut^2)/(2 T))) with T lowered to 1, so that members have
+weights close to 1 and the covariance of the least-squares fit stays right.
+Helix geometry is in :mod:`flashdet.kernels.helix` and `gradients`; nothing here
 knows detectors or events' tables.
 """
 

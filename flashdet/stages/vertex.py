@@ -24,17 +24,17 @@ _FAR = 6.0
 class BeamSpot(StrictModel):
     """Where collisions happen: centre and standard deviations."""
 
-    x: AnyLength = "0 cm"
+    x: AnyLength = "0 cm"  # type: ignore[assignment]
     """Centre in x."""
-    y: AnyLength = "0 cm"
+    y: AnyLength = "0 cm"  # type: ignore[assignment]
     """Centre in y."""
-    z: AnyLength = "0 cm"
+    z: AnyLength = "0 cm"  # type: ignore[assignment]
     """Centre in z."""
-    sigma_x: Length = "100 um"
+    sigma_x: Length = "100 um"  # type: ignore[assignment]
     """Standard deviation in x."""
-    sigma_y: Length = "100 um"
+    sigma_y: Length = "100 um"  # type: ignore[assignment]
     """Standard deviation in y."""
-    sigma_z: Length = "6 cm"
+    sigma_z: Length = "6 cm"  # type: ignore[assignment]
     """Standard deviation in z."""
 
 
