@@ -22,6 +22,9 @@ NO_SPECIES, BY_MASS = -1, -2
 _N_DIRECT = 4096
 _MASS = np.array(SPECIES_MASS)
 _CHARGE = np.array(SPECIES_CHARGE, np.int64)
+#: Every species is allowed.
+ALL_SPECIES = np.ones(len(SPECIES_MASS), np.bool_)
+ALL_SPECIES.flags.writeable = False
 
 
 class CodeTable(NamedTuple):
@@ -50,7 +53,7 @@ class CodeTable(NamedTuple):
 
 
 @inline
-def nearest_species(charge: int, mass: float) -> int:
+def nearest_species(charge: int, mass: float, is_allowed: NDArray[np.bool_]) -> int:
     """Species with the same |charge| and the nearest mass: `flashdet.species.lut_species` for kernels.
 
     Parameters
@@ -59,16 +62,18 @@ def nearest_species(charge: int, mass: float) -> int:
         Charge [e].
     mass : float
         Mass [GeV].
+    is_allowed : (n_species,) bool
+        Species to choose from.
 
     Returns
     -------
     int
-        Index into `flashdet.species.SPECIES`, `NO_SPECIES` if none has this |charge|.
+        Index into `flashdet.species.SPECIES`, `NO_SPECIES` if none of them has this |charge|.
     """
     best = NO_SPECIES
     distance = math.inf
     for i in range(len(_MASS)):
-        if _CHARGE[i] == abs(charge) and abs(_MASS[i] - mass) < distance:
+        if is_allowed[i] and _CHARGE[i] == abs(charge) and abs(_MASS[i] - mass) < distance:
             best = i
             distance = abs(_MASS[i] - mass)
     return best
@@ -78,7 +83,7 @@ def nearest_species(charge: int, mass: float) -> int:
 def _fill_species(charge3: NDArray[np.int16], mass: NDArray[np.float64], species: NDArray[np.int8]) -> None:
     for i in range(len(species)):
         if charge3[i] != 0 and charge3[i] % 3 == 0:
-            species[i] = nearest_species(int(charge3[i]) // 3, mass[i])
+            species[i] = nearest_species(int(charge3[i]) // 3, mass[i], ALL_SPECIES)
 
 
 @lru_cache(maxsize=16)

@@ -9,7 +9,7 @@ decay is not.
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,8 @@ from flashdet.kernels.philox import normals
 from flashdet.rng import Draw
 from flashdet.species import SPECIES, SPECIES_PDG, charge3_of_code
 from flashdet.stages.base import Setup, Stage, StageOutput
-from flashdet.stages.codes import BY_MASS, CodeTable, code_table, find_code, nearest_species
+from flashdet.stages.codes import ALL_SPECIES, BY_MASS, CodeTable, code_table, find_code, nearest_species
+from flashdet.stages.rows import Charged, Particles
 from flashdet.truth import is_physical_primary
 
 _FINAL = 1
@@ -75,44 +76,6 @@ class PropagateConfig(StageConfig):
     """Definition of dN/deta."""
     collision_time_spread: TimeOrZero = "0 ps"  # type: ignore[assignment]
     """Gaussian width of the collision time around its bunch crossing."""
-
-
-# --- physics ---------------------------------------------------------------------------------------------------------
-class Particles(NamedTuple):
-    """Columns of the generator record, as declared in :data:`flashdet.columns.PARTICLE`."""
-
-    pdg: NDArray[np.int32]
-    status: NDArray[np.int32]
-    px: NDArray[np.float64]
-    py: NDArray[np.float64]
-    pz: NDArray[np.float64]
-    mass: NDArray[np.float64]
-    vx: NDArray[np.float64]
-    vy: NDArray[np.float64]
-    vz: NDArray[np.float64]
-    vt: NDArray[np.float64]
-
-
-class Charged(NamedTuple):
-    """Columns of :data:`flashdet.columns.CHARGED`, in its order."""
-
-    particle_index: NDArray[np.int32]
-    pdg: NDArray[np.int32]
-    species: NDArray[np.int8]
-    charge: NDArray[np.int8]
-    mass: NDArray[np.float64]
-    pt: NDArray[np.float64]
-    eta: NDArray[np.float64]
-    phi: NDArray[np.float64]
-    vx: NDArray[np.float64]
-    vy: NDArray[np.float64]
-    vz: NDArray[np.float64]
-    vt: NDArray[np.float64]
-    alpha: NDArray[np.float64]
-    y: NDArray[np.float64]
-    z: NDArray[np.float64]
-    tgl: NDArray[np.float64]
-    q_over_pt: NDArray[np.float64]
 
 
 # --- kernels ---------------------------------------------------------------------------------------------------------
@@ -268,7 +231,7 @@ def fill(
             species = int(table.species[row])
             if species == BY_MASS:
                 mass = particles.mass[i]
-                species = nearest_species(charge, mass)
+                species = nearest_species(charge, mass, ALL_SPECIES)
             if _SPECIES_PDG[species] != abs(code):
                 stand_ins[species] += 1
             px, py, pz = particles.px[i], particles.py[i], particles.pz[i]
