@@ -1,0 +1,388 @@
+"""What every writer of events does: part file, buffering, chunks, float32, and the description of what is inside.
+
+A subclass turns one chunk of events into its format. A file appears under its name only when it is complete: until then
+it is ``NAME.part``, and an exception or a signal removes it. Chunks (ROOT directories, baskets, row groups) end where
+the events themselves say so, never where a batch ended, so that a file is the same for any batch size. Nothing here
+knows a file format or a detector.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, ClassVar, Self
+
+import numpy as np
+
+from flashdet import columns
+from flashdet.columns import DATA_MODEL_VERSION, Column, for_stage
+from flashdet.errors import OutputError
+from flashdet.event import EventBatch, Table, concat
+from flashdet.provenance import manifest_path
+
+#: A chunk ends with the event that reaches one of these numbers of rows. Creating the trees of a chunk costs a fixed
+#: 0.2 s in uproot; 50 000 tracks with 200 columns are 40 MB and as much again while they are compressed.
+CHUNK_ROWS = {"track": 50_000, "particle": 500_000, "event": 10_000}
+#: Tables that are written only when the card lists them.
+NOT_BY_DEFAULT = ("charged",)
+
+
+@dataclass(frozen=True)
+class OutputSetup:
+    """What a writer must know besides the events.
+
+    Attributes
+    ----------
+    tables : tuple of str, optional
+        Names of the tables to write: a stage's name or kind stands for all its tables; None: all but `NOT_BY_DEFAULT`.
+        The table ``event`` is always written.
+    stage_kinds : mapping of str to str
+        Kind of each stage by its name in the card.
+    magnetic_field : float
+        B_z [T].
+    weight_names : tuple of str
+        Names of the columns of ``event.weights``.
+    provenance : mapping
+        Where the events come from, ready for JSON. It is written into the file: leave out what differs between two
+        identical jobs (see :func:`flashdet.provenance.reproducible`).
+    run_number : int
+        Run number of all events.
+    """
+
+    tables: tuple[str, ...] | None = None
+    stage_kinds: Mapping[str, str] = field(default_factory=dict)
+    magnetic_field: float = 0.0
+    weight_names: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    run_number: int = 1
+
+    def owner(self, table: str) -> str:
+        """Name of the stage a table belongs to, or the table's own name if it belongs to none."""
+        stages = [s for s in self.stage_kinds if table == s or table.startswith(s + "_")]
+        return max(stages, key=len, default=table)
+
+    def kind(self, table: str) -> str:
+        """Name the table would have if its stage were named as its kind: ``otof_event`` is a ``tof_event``."""
+        owner = self.owner(table)
+        return self.stage_kinds.get(owner, owner) + table[len(owner) :]
+
+    def is_per_event(self, table: str) -> bool:
+        """Whether the table has exactly one row per event: ``event`` and the ``<stage>_event`` tables."""
+        return table == "event" or table.endswith("_event")
+
+    def is_per_track(self, table: str) -> bool:
+        """Whether the rows of the table are those of ``track``: tables named as a stage, the vertex apart."""
+        return table in self.stage_kinds and self.stage_kinds[table] != "vertex" and table not in ("track", "charged")
+
+    def selected(self, batch: EventBatch) -> tuple[str, ...]:
+        """Tables of a batch that are written.
+
+        Raises
+        ------
+        OutputError
+            The card lists a table that no stage writes.
+        """
+        present = [name for name, table in batch.tables.items() if len(table)]
+        if self.tables is None:
+            return tuple(n for n in present if n not in NOT_BY_DEFAULT)
+        kept = {"event"}
+        for wanted in self.tables:
+            matches = {
+                n for n in present if wanted in (n, self.owner(n)) or self.stage_kinds.get(self.owner(n)) == wanted
+            }
+            if not matches:
+                raise OutputError(
+                    f"no stage writes a table {wanted!r}; there are: {', '.join(present)}",
+                    "output.tables",
+                )
+            kept |= matches
+        return tuple(n for n in present if n in kept)
+
+    def declared(self) -> dict[str, Column]:
+        """All declared columns as ``table.column``, under the stages' names in the card."""
+        every = [c for group in vars(columns).values() if isinstance(group, tuple) for c in group if type(c) is Column]
+        every.append(columns.EVENT_WEIGHTS)
+        found = {str(c): c for c in every}
+        for name, kind in self.stage_kinds.items():
+            found |= {str(c): c for c in for_stage(every, kind, name)}
+        return found
+
+
+def camel(name: str) -> str:
+    """``n_sigma_pion`` as ``NSigmaPion``."""
+    return "".join(part[:1].upper() + part[1:] for part in name.split("_"))
+
+
+def narrow(batch: EventBatch, tables: tuple[str, ...]) -> EventBatch:
+    """Keep some tables and turn float64 into float32.
+
+    Parameters
+    ----------
+    batch : EventBatch
+    tables : tuple of str
+        Names of tables to keep.
+
+    Returns
+    -------
+    EventBatch
+    """
+    kept = EventBatch({}, batch.weight_names)
+    for name in tables:
+        table = batch[name]
+        arrays = {
+            c: v.astype(np.float32) if v.dtype == np.float64 else v
+            for c, v in table.items()
+            if v.ndim == 1 or v.shape[1] > 0
+        }
+        kept.add(Table(name, table.offsets, arrays))
+    return kept
+
+
+class Writer(ABC):
+    """Writes event batches to one file; a context manager.
+
+    Leaving the block closes the file; leaving it with an exception aborts.
+
+    Parameters
+    ----------
+    path : path-like
+        Name of the file.
+    setup : OutputSetup
+        What goes into it.
+    overwrite : bool
+        Whether a file of that name may be replaced.
+
+    Raises
+    ------
+    OutputError
+        The file exists, its directory does not, or it cannot be written.
+    """
+
+    #: Name of the format in cards.
+    format: ClassVar[str]
+    #: What default file names end with.
+    suffix: ClassVar[str]
+
+    def __init__(self, path: str | os.PathLike[str], *, setup: OutputSetup, overwrite: bool = False) -> None:
+        self.path, self.setup, self.overwrite = Path(path), setup, overwrite
+        self.part = self.path.with_name(self.path.name + ".part")
+        self.n_events = 0
+        self._pending: list[EventBatch] = []
+        self._fill = dict.fromkeys(CHUNK_ROWS, 0)
+        self._tables: tuple[str, ...] = ()
+        self._begun = False
+        self._refuse_existing()
+        try:
+            self._file: BinaryIO = self.part.open("w+b")
+        except OSError as error:
+            raise OutputError(f"cannot write: {error.strerror}", str(self.path)) from error
+
+    # --- what a format provides --------------------------------------------------------------------------------------
+    @abstractmethod
+    def _begin(self, header: dict[str, Any], first: EventBatch | None) -> None:
+        """Start the file: `header` describes it, `first` is the first chunk (None: there are no events)."""
+
+    @abstractmethod
+    def _write_chunk(self, batch: EventBatch) -> None:
+        """Write one chunk of events: selected tables, float32."""
+
+    @abstractmethod
+    def _finish(self) -> None:
+        """Complete the file; the base class closes it if that is left to do."""
+
+    def _also_needed(self, batch: EventBatch) -> tuple[str, ...]:
+        """Tables that the format uses without writing them as they are."""
+        return ()
+
+    # --- what users call ---------------------------------------------------------------------------------------------
+    def write(self, batch: EventBatch) -> None:
+        """Add events.
+
+        Parameters
+        ----------
+        batch : EventBatch
+            With the same tables and columns every time.
+
+        Raises
+        ------
+        OutputError
+            The disk is full, or the card lists a table that no stage writes. The part file is gone then.
+        ColumnError
+            Tables or columns differ from those of earlier batches.
+        """
+        try:
+            self._take(batch)
+        except OSError as error:
+            self.abort()
+            raise OutputError(f"cannot write: {error.strerror or error}", str(self.path)) from error
+        except BaseException:
+            self.abort()
+            raise
+
+    def close(self) -> None:
+        """Write what is buffered, flush to the disk and give the file its name.
+
+        Raises
+        ------
+        OutputError
+            The disk is full or another job made a file of that name meanwhile. The part file is gone then.
+        """
+        try:
+            self._flush()
+            if not self._begun:
+                self._begin(self._header(None), None)
+            self._finish()
+            self._file.close()
+            sync(self.part)
+            self._refuse_existing()
+            # a manifest of the file that is replaced would vouch for the wrong bytes
+            manifest_path(self.path).unlink(missing_ok=True)
+            self.part.replace(self.path)
+            sync(self.path.parent)
+        except OSError as error:
+            self.abort()
+            raise OutputError(f"cannot write: {error.strerror or error}", str(self.path)) from error
+        except BaseException:
+            self.abort()
+            raise
+
+    def abort(self) -> None:
+        """Close and remove the part file; a file of that name from before stays as it was."""
+        self._pending.clear()
+        # flushing the rest to a full disk fails again; the bytes are thrown away anyway
+        with suppress(OSError):
+            self._file.close()
+        self.part.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    # --- buffering ---------------------------------------------------------------------------------------------------
+    def _take(self, batch: EventBatch) -> None:
+        """Buffer a batch and write the chunks that it completes."""
+        if not self._tables:
+            self._tables = tuple(dict.fromkeys((*self.setup.selected(batch), *self._also_needed(batch))))
+        # rows that count are those of the batch, whether their table is written or not
+        rows = {name: batch[name].offsets for name in CHUNK_ROWS if name in batch}
+        light = narrow(batch, self._tables)
+        start = 0
+        while True:
+            stop = self._first_full(rows, start)
+            if stop is None:
+                break
+            self._pending.append(light.slice_events(start, stop))
+            self._flush()
+            start = stop
+        if start < batch.n_events or not self._pending:
+            self._pending.append(light.slice_events(start, batch.n_events))
+            for name, offsets in rows.items():
+                self._fill[name] += int(offsets[-1] - offsets[start])
+
+    def _first_full(self, rows: Mapping[str, Any], start: int) -> int | None:
+        """One past the event from `start` on with which the pending chunk is full; None if it is not."""
+        stops = []
+        for name, offsets in rows.items():
+            reached = int(np.searchsorted(offsets, offsets[start] + CHUNK_ROWS[name] - self._fill[name]))
+            if reached < len(offsets):
+                stops.append(max(reached, start + 1))
+        return min(stops, default=None)
+
+    def _flush(self) -> None:
+        """Write the pending events as one chunk."""
+        if not self._pending:
+            return
+        chunk = concat(self._pending) if len(self._pending) > 1 else self._pending[0]
+        self._pending.clear()
+        self._fill = dict.fromkeys(CHUNK_ROWS, 0)
+        if not self._begun:
+            self._begun = True
+            self._begin(self._header(chunk), chunk)
+        if chunk.n_events:
+            self._write_chunk(chunk)
+            self.n_events += chunk.n_events
+
+    def _header(self, chunk: EventBatch | None) -> dict[str, Any]:
+        """Describe the file: format, versions and every column with its unit and sentence, ready for JSON."""
+        declared = self.setup.declared()
+        tables: dict[str, dict[str, Any]] = {}
+        selected = self.setup.selected(chunk) if chunk is not None else ()
+        for name in selected:
+            assert chunk is not None
+            tables[name] = {}
+            for column, values in chunk[name].items():
+                known = declared.get(f"{name}.{column}")
+                tables[name][column] = {
+                    "dtype": values.dtype.str[1:],
+                    "shape": list(values.shape[1:]),
+                    "unit": known.unit if known else "",
+                    "doc": known.doc if known else "",
+                }
+        return {
+            "format": self.format,
+            "data_model": DATA_MODEL_VERSION,
+            "magnetic_field": self.setup.magnetic_field,
+            "weight_names": list(self.setup.weight_names),
+            "stage_kinds": dict(self.setup.stage_kinds),
+            "tables": tables,
+            "provenance": dict(self.setup.provenance),
+        }
+
+    def _refuse_existing(self) -> None:
+        if self.path.is_dir():
+            raise OutputError("is a directory; give the name of a file", str(self.path))
+        if not self.overwrite and self.path.exists():
+            raise OutputError("exists already", str(self.path), hint="choose another name or pass --overwrite")
+
+
+def check_alignment(batch: EventBatch, written: tuple[str, ...], setup: OutputSetup) -> None:
+    """Refuse tables whose rows do not follow tracks or events as their names promise.
+
+    Parameters
+    ----------
+    batch : EventBatch
+    written : tuple of str
+        Tables to check.
+    setup : OutputSetup
+
+    Raises
+    ------
+    OutputError
+        A table ``<stage>_event`` without one row per event, or a table ``<stage>`` without the rows of ``track``.
+    """
+    for name in written:
+        if setup.is_per_event(name) and batch[name].n_rows != batch.n_events:
+            raise OutputError("a table named *_event must have one row per event", name)
+        if not setup.is_per_track(name):
+            continue
+        if "track" not in written:
+            raise OutputError("its rows follow those of 'track', which is not written; list both", name)
+        if not np.array_equal(batch[name].offsets, batch["track"].offsets):
+            raise OutputError("a table that bears a stage's name must have the rows of 'track'", name)
+
+
+def header_text(header: Mapping[str, Any]) -> str:
+    """Header as JSON text, the same for equal headers."""
+    return json.dumps(header, sort_keys=False, separators=(",", ":"))
+
+
+def sync(path: Path) -> None:
+    """Put a file, or the names in a directory, onto the disk, so that a power cut leaves whole files or none."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
