@@ -21,7 +21,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from flashdet import registry
 from flashdet.carderrors import report
-from flashdet.cardfile import Loader, Node, Place, Problems, apply, stage_name
+from flashdet.cardfile import Node, Place, Problems
+from flashdet.cardmerge import Loader, apply, stage_name
 from flashdet.config import AnyField, StageConfig, StrictModel
 from flashdet.errors import CardError
 from flashdet.shipped import shipped
@@ -136,9 +137,9 @@ class Card:
         for assignment in overrides:
             if tree is not None:
                 tree = apply(tree, assignment, problems)
-        if tree is None:
+        if tree is None or problems.is_unreadable:
             problems.check()
-            raise CardError("nothing could be read", shown)
+        assert tree is not None
         tree = _expand_luts(tree, path.parent, problems)
         model = _validate(CardModel, tree, (), problems)
         stages = _stages(tree, problems)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import typing
 from typing import Any
@@ -28,9 +29,13 @@ def report(error: ValidationError, model: type[BaseModel], node: Node, at: tuple
     problems : Problems
         Receives the messages.
     """
-    for details in error.errors(include_url=False):
+    found = error.errors(include_url=False)
+    misspelt = {_meant(model, d["loc"]) for d in found if d["type"] == "extra_forbidden"}
+    for details in found:
         loc, kind = details["loc"], details["type"]
         last_is_new = kind == "missing"
+        if last_is_new and loc in misspelt:
+            continue
         place, path = _walk(node, loc, last_is_new)
         if kind == "extra_forbidden":
             place = _key_place(node, loc) or place
@@ -42,6 +47,12 @@ def report(error: ValidationError, model: type[BaseModel], node: Node, at: tuple
         else:
             text = _with_input(details["msg"].replace("Input should be", "must be"), details["input"])
         problems.add(place, ".".join((*at, *path)), text)
+
+
+def _meant(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Path of the key that an unknown key most likely stands for."""
+    close = difflib.get_close_matches(str(loc[-1]), _allowed(model, loc[:-1]), n=1)
+    return (*loc[:-1], *close)
 
 
 def _with_input(message: str, value: Any) -> str:

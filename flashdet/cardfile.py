@@ -1,25 +1,21 @@
-"""YAML text to a tree that knows where each value was written: places, includes, merging, ``--set``.
+"""YAML text to a tree that knows where each value was written.
 
-This module knows no detector and no stage: what the keys mean is decided in :mod:`flashdet.card`. YAML is version 1.2
+What the keys mean is decided elsewhere; files are put together in :mod:`flashdet.cardmerge`. YAML is version 1.2
 (``no`` is a text, ``010`` is ten); repeated keys, tags, several documents and huge aliases are refused.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from flashdet.errors import CardError
 
 #: Most values a file may hold once its aliases are expanded; the largest shipped card has a few hundred.
 MAX_VALUES = 100_000
-#: Longest text of one file [bytes].
-MAX_BYTES = 2_000_000
-#: Deepest nesting of values in a file, and of files in files.
-MAX_DEPTH, MAX_INCLUDES = 50, 20
+#: Deepest nesting of values.
+MAX_DEPTH = 50
 
 
 @dataclass(frozen=True)
@@ -79,12 +75,22 @@ class Node:
 
 @dataclass
 class Problems:
-    """Everything that is wrong with a card, gathered so that the user sees all of it at once."""
+    """Everything that is wrong with a card, gathered so that the user sees all of it at once.
+
+    Attributes
+    ----------
+    lines : list of str
+        One per problem.
+    is_unreadable : bool
+        True if parts of the text could not be read: what they would have said is unknown, so nothing else is checked.
+    """
 
     lines: list[str] = field(default_factory=list)
+    is_unreadable: bool = False
 
-    def add(self, place: Place, path: str, text: str) -> None:
+    def add(self, place: Place, path: str, text: str, unreadable: bool = False) -> None:
         """Note one problem; `path` is the dotted path of the key, empty for a file as a whole."""
+        self.is_unreadable |= unreadable
         line = f"{place} {path}: {text}" if path else f"{place}: {text}"
         if line not in self.lines:
             self.lines.append(line)
@@ -122,10 +128,12 @@ def parse(text: str, file: str, problems: Problems) -> Node | None:
         mark = error.problem_mark
         place = Place(file, mark.line + 1, mark.column + 1) if mark else Place(file)
         context = f" {error.context}" if error.context else ""
-        problems.add(place, "", f"not YAML:{context} {error.problem}".replace("\n", " "))
+        problems.add(place, "", f"not YAML:{context} {error.problem}".replace("\n", " "), True)
         return None
     except (YAMLError, RecursionError) as error:
-        problems.add(Place(file), "", f"not YAML: {str(error).splitlines()[0] if str(error) else 'nested too deeply'}")
+        problems.add(
+            Place(file), "", f"not YAML: {str(error).splitlines()[0] if str(error) else 'nested too deeply'}", True
+        )
         return None
     if root is None:
         return None
@@ -151,12 +159,13 @@ class _Builder:
         if self.n_values > MAX_VALUES or depth > MAX_DEPTH:
             if not self.too_large:
                 limit = f"{MAX_VALUES} values" if self.n_values > MAX_VALUES else f"{MAX_DEPTH} levels"
-                self.problems.add(place, path, f"more than {limit} once aliases are expanded")
+                start = ".".join(path.split(".")[:3])
+                self.problems.add(place, start, f"more than {limit} once aliases are expanded", True)
             self.too_large = True
         if self.too_large:
             return Node(None, place)
         if not raw.tag.startswith("tag:yaml.org,2002:") or ":python" in raw.tag:
-            self.problems.add(place, path, f"tags are not allowed; got {raw.tag}")
+            self.problems.add(place, path, f"tags are not allowed; got {raw.tag}", True)
             return Node(None, place)
         if raw.id == "mapping":
             return Node(self.mapping(raw, path, depth), place)
@@ -168,7 +177,7 @@ class _Builder:
         try:
             return Node(self.constructor.construct_object(raw), place)
         except Exception as error:  # noqa: BLE001 - the constructor of a malformed scalar raises many types
-            self.problems.add(place, path, f"cannot be read: {error}; got {raw.value!r}")
+            self.problems.add(place, path, f"cannot be read: {error}; got {raw.value!r}", True)
             return Node(None, place)
 
     def mapping(self, raw: Any, path: str, depth: int) -> dict[str, Node]:
@@ -176,222 +185,16 @@ class _Builder:
         for raw_key, raw_value in raw.value:
             where = self.place(raw_key)
             if raw_key.id != "scalar":
-                self.problems.add(where, path, "a key must be a text")
+                self.problems.add(where, path, "a key must be a text", True)
                 continue
             key = str(raw_key.value)
             below = f"{path}.{key}" if path else key
             if raw_key.tag.endswith(":merge"):
-                self.problems.add(where, below, "merge keys are not part of YAML 1.2; use include or repeat the values")
+                text = "merge keys are not part of YAML 1.2; use include or repeat the values"
+                self.problems.add(where, below, text, True)
                 continue
             if key in result:
                 self.problems.add(where, below, f"the key appears twice; first at {result[key].key}")
                 continue
             result[key] = replace(self.build(raw_value, below, depth + 1), key=where)
         return result
-
-
-def stage_name(node: Node) -> str | None:
-    """Name of a stage of a card: its ``name``, else its ``kind``; None if it has neither."""
-    for key in ("name", "kind"):
-        entry = node.child(key) if isinstance(node.value, dict) else None
-        if entry is not None and isinstance(entry.value, str):
-            return entry.value
-    return None
-
-
-def merge(base: Node, over: Node, path: tuple[str, ...] = ()) -> Node:
-    """Put one tree over another: mappings key by key, ``stages`` by name, anything else as a whole.
-
-    Parameters
-    ----------
-    base, over : Node
-        What was there and what wins.
-    path : tuple of str
-        Where in the card they are.
-
-    Returns
-    -------
-    Node
-    """
-    if isinstance(base.value, dict) and isinstance(over.value, dict):
-        merged = dict(base.value)
-        for key, node in over.value.items():
-            merged[key] = merge(merged[key], node, (*path, key)) if key in merged else node
-        return Node(merged, over.place, over.key)
-    if path == ("stages",) and isinstance(base.value, list) and isinstance(over.value, list):
-        return Node(_merge_stages(base.value, over.value), over.place, over.key)
-    return over
-
-
-def _merge_stages(base: list[Node], over: list[Node]) -> list[Node]:
-    """A stage of another kind replaces the one it is named as; new stages go to the end."""
-    result = list(base)
-    index = {stage_name(node): i for i, node in enumerate(base)}
-    for node in over:
-        i = index.get(stage_name(node))
-        if i is None or stage_name(node) is None:
-            result.append(node)
-            continue
-        mine, theirs = result[i].child("kind"), node.child("kind")
-        same_kind = mine is None or theirs is None or mine.value == theirs.value
-        result[i] = merge(result[i], node, ("stages", "*")) if same_kind else node
-    return result
-
-
-@dataclass
-class Loader:
-    """Reads a card file and everything it includes.
-
-    Attributes
-    ----------
-    problems : Problems
-        Receives what is wrong.
-    find : callable
-        ``find(name, directory)`` gives the path of an included file, None if there is none.
-    normalise : callable
-        Applied to the tree of each file before it is merged.
-    files : list of str
-        All files that were read, in the order of reading.
-    """
-
-    problems: Problems
-    find: Callable[[str, Path], Path | None]
-    normalise: Callable[[Node, Path, Problems], Node]
-    files: list[str] = field(default_factory=list)
-
-    def load(self, path: Path, shown: str, chain: tuple[Path, ...] = (), where: Place | None = None) -> Node | None:
-        """Read one file and put it over its includes.
-
-        Parameters
-        ----------
-        path : pathlib.Path
-            The file.
-        shown : str
-            Its name in messages.
-        chain : tuple of pathlib.Path
-            Files that are being read: those that include it.
-        where : Place, optional
-            Place of the ``include`` that names it.
-
-        Returns
-        -------
-        Node or None
-            None if it cannot be read.
-        """
-        real = path.resolve()
-        if real in chain or len(chain) >= MAX_INCLUDES:
-            loop = " -> ".join(p.name for p in (*chain, real))
-            self.problems.add(where or Place(shown), "include", f"files include each other: {loop}")
-            return None
-        text = self._text(path, shown)
-        root = parse(text, shown, self.problems) if text is not None else None
-        if text is None or root is None:
-            if text is not None and not self.problems.lines:
-                self.problems.add(Place(shown), "", "the file is empty")
-            return None
-        self.files.append(str(path))
-        if not isinstance(root.value, dict):
-            self.problems.add(root.place, "", "a card is a mapping of keys to values")
-            return None
-        includes = root.value.pop("include", None)
-        root = self.normalise(root, path.parent, self.problems)
-        if includes is None:
-            return root
-        for base in reversed(self._includes(includes, path, shown, (*chain, real))):
-            root = merge(base, root)
-        return root
-
-    def _includes(self, includes: Node, path: Path, shown: str, chain: tuple[Path, ...]) -> list[Node]:
-        if not isinstance(includes.value, list) or not all(isinstance(i.value, str) for i in includes.value):
-            self.problems.add(includes.place, "include", "must be a list of file names")
-            return []
-        trees = []
-        for item in includes.value:
-            found = self.find(item.value, path.parent)
-            if found is None:
-                self.problems.add(item.place, "include", f"no such file: {item.value!r}, neither here nor shipped")
-                continue
-            beside = (path.parent / item.value).is_file()
-            name = str(Path(shown).parent / item.value) if beside else found.name
-            tree = self.load(found, name, chain, item.place)
-            if tree is not None:
-                trees.append(tree)
-        return trees
-
-    def _text(self, path: Path, shown: str) -> str | None:
-        try:
-            raw = path.read_bytes()
-            if len(raw) > MAX_BYTES:
-                self.problems.add(Place(shown), "", f"{len(raw)} bytes; a card has at most {MAX_BYTES}")
-                return None
-            return raw.decode("utf-8-sig")
-        except OSError as error:
-            self.problems.add(Place(shown), "", f"cannot be read: {error.strerror}")
-        except UnicodeDecodeError as error:
-            self.problems.add(Place(shown), "", f"not UTF-8 text: byte {error.start} is {raw[error.start]:#x}")
-        return None
-
-
-def apply(root: Node, assignment: str, problems: Problems) -> Node:
-    """Apply one ``--set PATH=VALUE``.
-
-    Parameters
-    ----------
-    root : Node
-        The card so far.
-    assignment : str
-        Dotted path, stages by name, lists by index; the value is YAML, e.g. ``"30 ps"`` or ``[event, track]``.
-    problems : Problems
-        Receives what is wrong.
-
-    Returns
-    -------
-    Node
-        A new tree.
-    """
-    dotted, equals, text = assignment.partition("=")
-    keys = dotted.strip().split(".")
-    if not equals or not all(keys):
-        problems.add(Place("--set"), "", f"{assignment!r} is not PATH=VALUE, e.g. stages.otof.time_resolution='30 ps'")
-        return root
-    place = Place("--set")
-    inner = Problems()
-    value = parse(text, "--set", inner)
-    if inner.lines:
-        problems.add(place, dotted, f"the value is not YAML; got {text!r}")
-        return root
-    return _assign(root, keys, _moved(value, place) if value else Node(None, place), (), problems)
-
-
-def _moved(node: Node, place: Place) -> Node:
-    """Give a whole tree the same place: columns inside a setting say nothing."""
-    value = node.value
-    if isinstance(value, dict):
-        value = {k: _moved(v, place) for k, v in value.items()}
-    elif isinstance(value, list):
-        value = [_moved(v, place) for v in value]
-    return Node(value, place, place)
-
-
-def _assign(node: Node, keys: Sequence[str], value: Node, path: tuple[str, ...], problems: Problems) -> Node:
-    """Copy of `node` in which the value under `keys` is replaced."""
-    if not keys:
-        return Node(value.value, value.place, node.key or value.key)
-    key, here = keys[0], (*path, keys[0])
-    dotted = ".".join(here)
-    if isinstance(node.value, dict):
-        child = node.value.get(key)
-        if child is None:
-            child = value if len(keys) == 1 else Node({}, value.place, value.place)
-        return replace(node, value={**node.value, key: _assign(child, keys[1:], value, here, problems)})
-    if isinstance(node.value, list):
-        names = [stage_name(item) for item in node.value] if path == ("stages",) else []
-        names = names or [str(i) for i in range(len(node.value))]
-        if key not in names:
-            problems.add(value.place, dotted, f"no such entry; {'.'.join(path)} has: {', '.join(map(str, names))}")
-            return node
-        items = list(node.value)
-        items[names.index(key)] = _assign(items[names.index(key)], keys[1:], value, here, problems)
-        return replace(node, value=items)
-    problems.add(value.place, dotted, f"no such key: {'.'.join(path)} is the value {node.value!r}")
-    return node

@@ -136,16 +136,19 @@ class Pipeline:
         where = self.card.where("stages", stage.name)
         makers = {str(c): "the input" for c in INPUT}
         makers.update((str(c), f"stage {s.name!r}") for s in self.stages[:i] for c in s.writes)
+        doubled: dict[str, list[str]] = {}
         for column in stage.writes:
             if str(column) in makers:
-                yield f"{where}: writes {column}, which {makers[str(column)]} writes already"
+                doubled.setdefault(makers[str(column)], []).append(str(column))
+        for maker, names in doubled.items():
+            yield f"{where}: writes {_some(names)}, which {maker} writes already"
         missing = [c for c in stage.reads if str(c) not in makers]
         later = {str(c): s.name for s in reversed(self.stages[i + 1 :]) for c in s.writes}
         reasons: dict[str, list[str]] = {}
         for column in missing:
             reasons.setdefault(_advice(column, later), []).append(str(column))
         for reason, names in reasons.items():
-            yield f"{where}: needs {', '.join(names)}; {reason}"
+            yield f"{where}: needs {_some(names)}; {reason}"
 
     def run(self, batch: EventBatch) -> Result:
         """Simulate one batch.
@@ -189,10 +192,10 @@ def load_luts(card: Card) -> dict[str, Lut]:
     LutError
         All tables that cannot be read, one line each with the place in the card.
     """
-    from flashdet.lut import catalog
-
     luts, lines = {}, []
     for species, name in card.model.luts.items():
+        from flashdet.lut import catalog
+
         try:
             luts[str(species)] = catalog.load(name, card.directories)
         except LutError as error:
@@ -227,6 +230,11 @@ def _instance(entry: StageEntry, setup: Setup) -> Stage:
         if not hasattr(stage, attribute):
             raise CardError(f"the stage class {entry.stage_class.__name__} does not say what it {attribute}")
     return stage  # type: ignore[no-any-return]
+
+
+def _some(names: list[str]) -> str:
+    """List of names, cut if it is long."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _advice(column: Column, later: dict[str, str]) -> str:
