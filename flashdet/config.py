@@ -65,6 +65,7 @@ class Quantity:
 AnyLength = Annotated[float, Quantity("length")]
 Length = Annotated[float, Quantity("length", "positive")]
 LengthOrZero = Annotated[float, Quantity("length", "not negative")]
+InverseLength = Annotated[float, Quantity("inverse length", "positive")]
 AnyTime = Annotated[float, Quantity("time")]
 Time = Annotated[float, Quantity("time", "positive")]
 TimeOrZero = Annotated[float, Quantity("time", "not negative")]

@@ -37,6 +37,7 @@ UNITS: dict[str, tuple[str, float]] = {
     "deg": ("angle", 0.017453292519943295),
     "%": ("fraction", 1e-2),
     "g/cm2": ("areal density", 1.0),
+    "1/cm": ("inverse length", 1.0),
     "GeV^0.5": ("root energy", 1.0),
     "cm GeV^0.5": ("length times root energy", 1.0),
     "mm GeV^0.5": ("length times root energy", 0.1),

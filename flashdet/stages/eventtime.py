@@ -34,16 +34,16 @@ class EventTimeConfig(StrictModel):
     method: Literal["tracks", "truth_mass", "truth", "none"] = "tracks"
     """``tracks``: from the hits, for unknown masses; ``truth_mass``: from the hits with generated species (for
     comparison); ``truth``: the generated collision time without error; ``none``: 0 with the spread as error."""
-    spread: Time = Field(default="200 ps")
+    spread: Time = "200 ps"  # type: ignore[assignment]
     """Spread of collision times around 0: the prior of the search. 200 ps is that of the DelphesO2 beams."""
     hypotheses: Mapping[str, Annotated[float, Field(gt=0)]] = {"pion": 0.6, "kaon": 0.2, "proton": 0.2}
     """Species that the search considers and their shares. The default is about the mixture in pp collisions at
     pt = 2 GeV/c, where times are ambiguous (ALICE, Eur. Phys. J. C 75 (2015) 226)."""
     outlier_fraction: Annotated[float, Field(ge=1e-6, le=0.5)] = 0.05
     """Share of hits that fit no hypothesis (decay products, interactions)."""
-    outlier_spread: Time = Field(default="2 ns")
+    outlier_spread: Time = "2 ns"  # type: ignore[assignment]
     """Interval over which outliers spread evenly."""
-    max_dca_xy: Length = Field(default="1 mm")
+    max_dca_xy: Length = "1 mm"  # type: ignore[assignment]
     """Tracks farther from the beam axis than this do not enter."""
     min_tracks: Annotated[int, Field(ge=1)] = 1
     """With fewer tracks the event time is that of ``none``."""

@@ -268,7 +268,7 @@ class Tof(Stage):
     """Simulate a time-of-flight detector; parameters as in `flashdet.stages.base.Stage`."""
 
     kind: ClassVar[str] = "tof"
-    Config = TofConfig
+    Config: ClassVar[type[StageConfig]] = TofConfig
     config: TofConfig
 
     def __init__(self, name: str, config: TofConfig, setup: Setup) -> None:

@@ -30,7 +30,7 @@ def full(cov):
 
 
 def make_tracks(species, pt, eta, phi, cov, *, bz=2.0, vertex=(0, 0, 0, 0), sizes=None, sign=1, seed=1, smear=True):
-    """A batch with tables event and track; `cov` is (15,) or (n, 15), `vertex` (4,) or (n, 4), `sizes` tracks per event."""
+    """A batch with tables event and track: `cov` (15,) or (n, 15), `vertex` (4,) or (n, 4), `sizes` tracks by event."""
     species, pt, eta, phi, sign = (np.atleast_1d(a) for a in np.broadcast_arrays(species, pt, eta, phi, sign))
     n = len(species)
     cov = np.ascontiguousarray(np.broadcast_to(cov, (n, 15)), np.float64)
