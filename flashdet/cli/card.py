@@ -18,9 +18,14 @@ Settings = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE
 def list_cards() -> None:
     """Shipped cards and the detector of each."""
     from flashdet.card import Card, shipped_cards
+    from flashdet.errors import CardError
 
     for name in shipped_cards():
-        card = Card.load(name)
+        try:
+            card = Card.load(name)
+        except CardError as error:
+            print(f"{name:<20} cannot be used: {error}")
+            continue
         stages = ", ".join(s.name for s in card.stages)
         print(f"{name:<20} {card.model.detector}, {card.model.magnetic_field:g} T: {stages}")
 
