@@ -18,13 +18,12 @@ from pydantic import Field
 from flashdet.columns import EVENT, RICH, TRACK, for_stage, pick
 from flashdet.config import Angle, InverseLength, Length, StageConfig
 from flashdet.event import EventBatch, Table
-from flashdet.kernels.gradients import covariance
 from flashdet.kernels.helix import curvature
 from flashdet.kernels.jit import inline, kernel
 from flashdet.kernels.philox import normals, poisson
 from flashdet.rng import Draw
 from flashdet.stages.base import Setup, Stage, StageOutput
-from flashdet.stages.pid import CHARGE, MASS, N_SPECIES, by_species, log_momentum_gradient, rigidity
+from flashdet.stages.pid import CHARGE, MASS, N_SPECIES, by_species, log_momentum_variance, rigidity
 from flashdet.stages.surface import Shape, first_crossing, pack
 
 Floats = NDArray[np.float64]
@@ -236,8 +235,7 @@ def _expect_kernel(
     expected: Floats, error: Floats,
 ) -> None:  # fmt: skip
     for i in range(len(has_acceptance)):
-        gradient = log_momentum_gradient(tgl[i], q_over_pt[i])
-        relative = math.sqrt(max(covariance(gradient, gradient, cov[i]), 0.0))
+        relative = math.sqrt(max(log_momentum_variance(tgl[i], q_over_pt[i], cov[i]), 0.0))
         r = rigidity(tgl[i], q_over_pt[i])
         for h in range(N_SPECIES):
             ratio = MASS[h] / (CHARGE[h] * r)

@@ -18,14 +18,22 @@ from pydantic import Field
 from flashdet.columns import EVENT, EVENT_PROPAGATE, TOF, TOF_EVENT, TRACK, for_stage, pick
 from flashdet.config import StageConfig, Time
 from flashdet.event import EventBatch, Table
-from flashdet.kernels.gradients import covariance, path_to_cylinder, path_to_plane
+from flashdet.kernels.gradients import path_to_cylinder, path_to_plane, variance
 from flashdet.kernels.helix import curvature, from_track
 from flashdet.kernels.jit import kernel
 from flashdet.kernels.philox import normals, uniforms
 from flashdet.rng import Draw
 from flashdet.stages.base import Setup, Stage, StageOutput
 from flashdet.stages.eventtime import EventTimeConfig, EventTimes, find_event_times
-from flashdet.stages.pid import CHARGE, MASS, N_SPECIES, by_species, log_momentum_gradient, rigidity
+from flashdet.stages.pid import (
+    CHARGE,
+    MASS,
+    N_SPECIES,
+    by_species,
+    log_momentum_covariance,
+    log_momentum_variance,
+    rigidity,
+)
 from flashdet.stages.surface import CYLINDER, Shape, crossing, first_crossing, pack
 from flashdet.units import C_LIGHT
 
@@ -146,10 +154,13 @@ def expect_times(
     """
     n = len(surface)
     path, expected, error = np.empty(n), np.empty((N_SPECIES, n)), np.empty((N_SPECIES, n))
-    _expect_kernel(
+    # rigidity, variance of the path, covariance of path and log p, variance of log p
+    moments = np.empty((4, n))
+    _path_kernel(
         surface, track["alpha"], track["y"], track["z"], track["snp"], track["tgl"], track["q_over_pt"], track["cov"],
-        float(bz), surfaces, path, expected, error,
+        float(bz), surfaces, path, moments,
     )  # fmt: skip
+    _expect_kernel(path, moments, expected, error)
     return path, expected, error
 
 
@@ -209,39 +220,44 @@ def _hit_kernel(
 
 
 @kernel
-def _expect_kernel(
+def _path_kernel(
     surface: NDArray[np.int8], alpha: Floats, y: Floats, z: Floats, snp: Floats, tgl: Floats, q_over_pt: Floats,
-    cov: Floats, bz: float, surfaces: Floats, path: Floats, expected: Floats, error: Floats,
+    cov: Floats, bz: float, surfaces: Floats, path: Floats, moments: Floats,
 ) -> None:  # fmt: skip
     for i in range(len(surface)):
-        is_reached, length, hit_x, hit_y = False, np.nan, 0.0, 0.0
-        if surface[i] >= 0:
-            x0, y0, z0, phi0 = from_track(y[i], z[i], alpha[i], snp[i])
-            k = curvature(q_over_pt[i], bz)
-            is_reached, length, hit_x, hit_y, _, _ = crossing(x0, y0, z0, phi0, tgl[i], k, surfaces, surface[i])
-        if not is_reached:
-            path[i] = np.nan
-            for h in range(N_SPECIES):
-                expected[h, i], error[h, i] = np.nan, np.nan
+        path[i] = np.nan
+        if surface[i] < 0:
             continue
-        path[i] = length
+        x0, y0, z0, phi0 = from_track(y[i], z[i], alpha[i], snp[i])
+        k = curvature(q_over_pt[i], bz)
+        is_reached, length, hit_x, hit_y, _, _ = crossing(x0, y0, z0, phi0, tgl[i], k, surfaces, surface[i])
+        if not is_reached:
+            continue
         if surfaces[surface[i], 0] == CYLINDER:
-            d_path = path_to_cylinder(y[i], alpha[i], snp[i], tgl[i], q_over_pt[i], bz, hit_x, hit_y, length)
+            gradient = path_to_cylinder(y[i], alpha[i], snp[i], tgl[i], q_over_pt[i], bz, hit_x, hit_y, length)
         else:
-            d_path = path_to_plane(tgl[i], length)
-        d_log_p = log_momentum_gradient(tgl[i], q_over_pt[i])
-        path_variance = covariance(d_path, d_path, cov[i])
-        path_momentum = covariance(d_path, d_log_p, cov[i])
-        momentum_variance = covariance(d_log_p, d_log_p, cov[i])
-        r = rigidity(tgl[i], q_over_pt[i])
-        for h in range(N_SPECIES):
-            ratio = MASS[h] / (CHARGE[h] * r)
-            slowness = math.sqrt(1.0 + ratio * ratio)
-            push = length * ratio * ratio / slowness
-            variance = slowness * slowness * path_variance - 2.0 * slowness * push * path_momentum
-            variance += push * push * momentum_variance
-            expected[h, i] = length / C_LIGHT * slowness
-            error[h, i] = math.sqrt(max(variance, 0.0)) / C_LIGHT
+            gradient = path_to_plane(tgl[i], length)
+        path[i] = length
+        moments[0, i] = rigidity(tgl[i], q_over_pt[i])
+        moments[1, i] = variance(gradient, cov[i])
+        moments[2, i] = log_momentum_covariance(gradient, tgl[i], q_over_pt[i], cov[i])
+        moments[3, i] = log_momentum_variance(tgl[i], q_over_pt[i], cov[i])
+
+
+@kernel
+def _expect_kernel(path: Floats, moments: Floats, expected: Floats, error: Floats) -> None:
+    # apart from the loop over tracks so that the compiler uses vector instructions (half the time of one loop)
+    for h in range(expected.shape[0]):
+        mass = MASS[h] / CHARGE[h]
+        for i in range(expected.shape[1]):
+            ratio = mass / moments[0, i]
+            square = ratio * ratio
+            slowness = math.sqrt(1.0 + square)
+            push = path[i] * square / slowness
+            spread = slowness * (slowness * moments[1, i] - 2.0 * push * moments[2, i]) + push * push * moments[3, i]
+            expected[h, i] = path[i] * slowness / C_LIGHT
+            # rounding may leave a vanishing variance below zero; NaN stays NaN
+            error[h, i] = math.sqrt(0.0 if spread < 0.0 else spread) / C_LIGHT
 
 
 @kernel
