@@ -16,14 +16,13 @@ from pydantic import Field
 from flashdet.columns import EMCAL, EMCAL_CLUSTER, EVENT, PARTICLE, TRACK, for_stage
 from flashdet.config import Energy, EnergyOrZero, LengthOrZero, LengthRootEnergy, RootEnergy, StageConfig, StrictModel
 from flashdet.event import EventBatch, Table
-from flashdet.kernels.gradients import variance
 from flashdet.kernels.helix import curvature
 from flashdet.kernels.jit import inline, kernel
 from flashdet.kernels.philox import normals
 from flashdet.rng import Draw
 from flashdet.species import SPECIES
 from flashdet.stages.base import Setup, Stage, StageOutput
-from flashdet.stages.pid import CHARGE, MASS, by_species, log_momentum_gradient, rigidity
+from flashdet.stages.pid import CHARGE, MASS, by_species, log_momentum_variance, rigidity
 from flashdet.stages.surface import CYLINDER, Shape, first_crossing, pack
 
 _PARTICLE = ("pdg", "status", "px", "py", "pz", "energy", "vx", "vy", "vz")
@@ -195,7 +194,7 @@ def compare_hypotheses(
             n_sigma[:, i] = np.nan
             continue
         r = rigidity(tgl[i], q_over_pt[i])
-        relative2 = variance(log_momentum_gradient(tgl[i], q_over_pt[i]), cov[i])
+        relative2 = log_momentum_variance(tgl[i], q_over_pt[i], cov[i])
         for h in range(len(mass)):
             p2 = (charge[h] * r) ** 2
             total = math.sqrt(p2 + mass[h] * mass[h])

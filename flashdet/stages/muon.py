@@ -1,0 +1,265 @@
+"""Muon identifier: which tracks are tagged as muons, from maps of efficiency and fake rates.
+
+Room: configuration, kernel, stage. There are no chambers and no absorber here: maps say how often a particle of a
+species is tagged, decays in flight and punch-through included.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from flashdet.columns import EVENT, MUON, TRACK, for_stage, pick
+from flashdet.config import EnergyOrZero, StageConfig
+from flashdet.errors import LutError, StageError
+from flashdet.event import EventBatch, Table
+from flashdet.kernels.bilinear import CLAMPED, FORBIDDEN, INSIDE, REJECTED, lookup
+from flashdet.kernels.jit import inline, kernel
+from flashdet.kernels.philox import uniforms
+from flashdet.lut.maps import PackedMaps, pack_maps
+from flashdet.lut.table import Map
+from flashdet.rng import Draw
+from flashdet.species import SPECIES, SPECIES_CHARGE, SPECIES_MASS, SPECIES_PDG
+from flashdet.stages.base import Setup, Stage, StageOutput
+from flashdet.stages.pid import CHARGE, by_species, rigidity
+
+_LEPTONS = ("electron", "muon")
+_TRACK = ("particle_index", "eta", "tgl", "q_over_pt", "species_true", "pdg_true", "charge_true")
+#: Slot of the random number of a track.
+_SLOT_TAG = 0
+#: Names of the axes of a map: pseudorapidity or its modulus, and momentum.
+_AXES = (("abs_eta", "p"), ("eta", "p"))
+
+SpeciesName = Literal["electron", "muon", "pion", "kaon", "proton", "deuteron", "triton", "helium3", "alpha"]
+
+
+# --- configuration ---------------------------------------------------------------------------------------------------
+class MuonConfig(StageConfig):
+    """Configuration of the muon identifier."""
+
+    maps: dict[SpeciesName, str] = Field(
+        default={s: f"alice3_mid/{s}" for s in ("electron", "muon", "pion", "kaon", "proton")}
+    )
+    """Map of the probability of a tag for each species: name of a shipped one or path. A hadron without a map takes the
+    hadron map of the nearest mass, of the same |charge| if there is one; such tracks are counted."""
+    eta_max: float = Field(default=1.6, gt=0)
+    """No tag at or beyond this |eta|."""
+    p_min: EnergyOrZero = "1.2 GeV/c"  # type: ignore[assignment]
+    """No tag at or below this momentum."""
+
+    @field_validator("maps")
+    @classmethod
+    def _check_maps(cls, maps: dict[str, str]) -> dict[str, str]:
+        missing = [s for s in _LEPTONS if s not in maps]
+        if missing or not set(maps) - set(_LEPTONS):
+            what = " and ".join(missing) or "at least one hadron"
+            raise ValueError(
+                f"no map for {what}; needed: electron, muon and at least one hadron (pion, kaon, proton, ...)"
+            )
+        return maps
+
+
+def choose_maps(own: Collection[str]) -> list[str]:
+    """Species whose map serves each species.
+
+    Parameters
+    ----------
+    own : collection of str
+        Species that have a map.
+
+    Returns
+    -------
+    list of str
+        For every species of `SPECIES` in order: itself, or the hadron of the nearest mass among those of the same
+        |charge|, or among all hadrons if none has it.
+    """
+    chosen = []
+    for species, mass, charge in zip(SPECIES, SPECIES_MASS, SPECIES_CHARGE, strict=True):
+        hadrons = [i for i, s in enumerate(SPECIES) if s in own and s not in _LEPTONS]
+        alike = [i for i in hadrons if SPECIES_CHARGE[i] == charge] or hadrons
+        nearest = min(alike, key=lambda i: abs(SPECIES_MASS[i] - mass))
+        chosen.append(species if species in own else SPECIES[nearest])
+    return chosen
+
+
+# --- kernel ----------------------------------------------------------------------------------------------------------
+@inline
+def _probability(
+    maps: PackedMaps, is_modulus: NDArray[np.bool_], i: int, eta: float, p: float, eta_max: float, p_min: float
+) -> tuple[float, int]:
+    """Probability of a tag and the answer of the map."""
+    if not (abs(eta) < eta_max and p > p_min):
+        return np.nan, REJECTED
+    return lookup(maps.axes, maps.start, maps.values, i, abs(eta) if is_modulus[i] else eta, p)
+
+
+@kernel
+def tag_tracks(
+    eta: NDArray[np.float64],
+    tgl: NDArray[np.float64],
+    q_over_pt: NDArray[np.float64],
+    species: NDArray[np.int8],
+    charge_true: NDArray[np.int8],
+    index: NDArray[np.int32],
+    event_key: NDArray[np.uint64],
+    key: np.uint64,
+    maps: PackedMaps,
+    is_modulus: NDArray[np.bool_],
+    map_of: NDArray[np.int64],
+    eta_max: float,
+    p_min: float,
+    charge: NDArray[np.float64],
+    answer: NDArray[np.int8],
+    tag: NDArray[np.bool_],
+    expected: NDArray[np.float64],
+    error: NDArray[np.float64],
+    n_sigma: NDArray[np.float64],
+) -> None:
+    """Draw the tag of each track and compare it with every hypothesis.
+
+    The tag is a Bernoulli draw with the probability P of the true species at the measured eta and p, where p is |z|
+    times the measured rigidity. Under a hypothesis its expectation is P, its width sqrt(P (1 - P)).
+
+    Parameters
+    ----------
+    eta, tgl, q_over_pt : (n,) float64
+        Measured track.
+    species, charge_true : (n,) int8
+        True species and charge.
+    index : (n,) int32
+        Place of the particle in its event.
+    event_key : (n,) uint64
+        Random key of its event.
+    key : uint64
+        Key of the stage.
+    maps : PackedMaps
+        All maps.
+    is_modulus : (n_maps,) bool
+        True if the first axis of a map is abs(eta).
+    map_of : (n_species,) int64
+        Map of each species.
+    eta_max, p_min : float
+        Acceptance.
+    charge : (n_species,) float64
+        |charge| of each species.
+    answer : (n,) int8
+        Out: answer of the map of the true species (see `flashdet.kernels.bilinear`).
+    tag : (n,) bool
+        Out: tagged as a muon.
+    expected, error, n_sigma : (n_species, n) float64
+        Out; NaN outside the acceptance, n_sigma also if the width is 0.
+    """
+    for i in range(len(eta)):
+        r = rigidity(tgl[i], q_over_pt[i])
+        own = map_of[species[i]]
+        p = r * abs(float(charge_true[i]))
+        chance, answer[i] = _probability(maps, is_modulus, own, eta[i], p, eta_max, p_min)
+        u, _ = uniforms(key, event_key[i], index[i], _SLOT_TAG)
+        tag[i] = answer[i] <= CLAMPED and u < chance
+        for h in range(len(charge)):
+            chance, reply = _probability(maps, is_modulus, map_of[h], eta[i], charge[h] * r, eta_max, p_min)
+            if reply > CLAMPED:
+                chance = np.nan
+            width = math.sqrt(chance * (1.0 - chance))
+            expected[h, i] = chance
+            error[h, i] = width
+            n_sigma[h, i] = ((1.0 if tag[i] else 0.0) - chance) / width if width > 0.0 else np.nan
+
+
+# --- stage -----------------------------------------------------------------------------------------------------------
+class Muon(Stage):
+    """Tag tracks as muons.
+
+    The true species chooses the map, the measured pseudorapidity and momentum are looked up. ``has_acceptance`` means
+    that the map of the true species covers the track; ``has_signal`` is the tag, so an accepted track without it is the
+    information "no muon", which every hypothesis turns into a (mostly small) negative n-sigma.
+    """
+
+    kind = "muon"
+    Config = MuonConfig
+    config: MuonConfig
+
+    def __init__(self, name: str, config: MuonConfig, setup: Setup) -> None:
+        super().__init__(name, config, setup)
+        self.reads = (*pick(EVENT, "key"), *pick(TRACK, *_TRACK))
+        self.writes = for_stage(MUON, self.kind, name)
+        if setup.load_map is None:
+            raise StageError("the stage needs maps, but nothing loads them", name, "pass Setup(load_map=...)")
+        files: dict[str, str] = {str(species): file for species, file in config.maps.items()}
+        names = sorted(files, key=SPECIES.index)
+        maps = [setup.load_map(files[s]) for s in names]
+        for species, m in zip(names, maps, strict=True):
+            _check_map(m, f"{name}.maps.{species}: {files[species]}")
+        self._maps = pack_maps(maps)
+        self._is_modulus = np.array([m.axes[0].name == "abs_eta" for m in maps])
+        chosen = choose_maps(files)
+        self._map_of = np.array([names.index(s) for s in chosen], np.int64)
+        # the code whose tracks need no stand-in, 0 for a species without a map
+        self._own_pdg = np.array([code if s in names else 0 for s, code in zip(SPECIES, SPECIES_PDG, strict=True)])
+
+    def run(self, batch: EventBatch, draw: Draw) -> StageOutput:
+        """Simulate one batch; see :class:`flashdet.stages.base.Stage`.
+
+        Counts: tracks that follow the map of another species, and lookups at the edge of a map.
+
+        Raises
+        ------
+        StageError
+            A track lies outside an axis of a map that forbids it.
+        """
+        track = batch["track"]
+        n = track.n_rows
+        answer, tag = np.empty(n, np.int8), np.empty(n, np.bool_)
+        expected, error, n_sigma = (np.empty((len(SPECIES), n)) for _ in range(3))
+        tag_tracks(
+            track["eta"],
+            track["tgl"],
+            track["q_over_pt"],
+            track["species_true"],
+            track["charge_true"],
+            track["particle_index"],
+            batch["event"]["key"][track.event_index],
+            draw.key,
+            self._maps,
+            self._is_modulus,
+            self._map_of,
+            float(self.config.eta_max),
+            float(self.config.p_min),
+            CHARGE,
+            answer,
+            tag,
+            expected,
+            error,
+            n_sigma,
+        )
+        if np.any(answer == FORBIDDEN):
+            hint = "change the rule of the axis, or eta_max and p_min of the stage"
+            raise StageError("a track lies outside a map whose axis does not allow it", self.name, hint)
+        is_accepted = (answer == INSIDE) | (answer == CLAMPED)
+        stand_in = is_accepted & (np.abs(track["pdg_true"]) != self._own_pdg[track["species_true"]])
+        counts = {
+            "tracks that follow the map of another species": int(stand_in.sum()),
+            "out of range: muon map, edge bin used": int((answer == CLAMPED).sum()),
+        }
+        columns = {
+            "has_acceptance": is_accepted,
+            "has_signal": tag,
+            **by_species("expected", expected),
+            **by_species("expected_error", error),
+            **by_species("n_sigma", n_sigma),
+        }
+        return StageOutput((Table(self.name, track.offsets, columns),), counts)
+
+
+def _check_map(m: Map, where: str) -> None:
+    """Refuse maps over other axes, or of something that is no probability."""
+    names = tuple(axis.name for axis in m.axes)
+    if names not in _AXES or m.axes[1].unit != "GeV":
+        raise LutError(f"axes {names}; allowed: (abs_eta, p) or (eta, p), p in GeV", where)
+    if not ((m.values >= 0.0) & (m.values <= 1.0)).all():
+        raise LutError("values outside [0, 1]; a map of tags holds probabilities", where)
