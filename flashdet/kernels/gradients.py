@@ -20,19 +20,21 @@ Gradient = tuple[float, float, float, float, float]
 
 
 @inline
-def _bend(phi: float, k: float, s: float) -> tuple[float, float]:
-    """Change of the point at arc length s with the curvature: the integral of s (-sin, cos)(phi + k s)."""
-    half = 0.5 * k * s
+def _bend(
+    cos_mid: float, sin_mid: float, cos_half: float, sinc_half: float, half: float, s: float
+) -> tuple[float, float]:
+    """Change of the point at arc length s with the curvature: the integral of s (-sin, cos)(phi + k s).
+
+    `half` is k s/2, `mid` the direction phi + k s/2 of the chord.
+    """
     if abs(half) < 0.25:
         # (cos x - sin(x)/x)/x; the terms left out are below 1e-15 of the sum
         q = half * half
         lag = -half * (1.0 / 3.0 - q * (1.0 / 30.0 - q * (1.0 / 840.0 - q * (1.0 / 45360.0 - q / 3991680.0))))
     else:
-        lag = (math.cos(half) - math.sin(half) / half) / half
-    side = sinc(half)
-    cos_mid, sin_mid = math.cos(phi + half), math.sin(phi + half)
+        lag = (cos_half - sinc_half) / half
     scale = 0.5 * s * s
-    return scale * (lag * cos_mid - side * sin_mid), scale * (lag * sin_mid + side * cos_mid)
+    return scale * (lag * cos_mid - sinc_half * sin_mid), scale * (lag * sin_mid + sinc_half * cos_mid)
 
 
 @inline
@@ -61,14 +63,19 @@ def path_to_cylinder(
     cos_alpha, sin_alpha = math.cos(alpha), math.sin(alpha)
     u = hit_x * cos_alpha + hit_y * sin_alpha
     w = hit_y * cos_alpha - hit_x * sin_alpha
-    phi = math.asin(snp)
-    outward = u * math.cos(phi + k * s) + w * math.sin(phi + k * s)
-    bend_u, bend_w = _bend(phi, k, s)
+    # directions at the start, of the chord and at the hit; from coordinates, which takes half the time of sines
+    cos_start = math.sqrt(1.0 - snp * snp)
+    chord = math.sqrt(u * u + (w - y) * (w - y))
+    cos_mid, sin_mid = u / chord, (w - y) / chord
+    cos_half = cos_start * cos_mid + snp * sin_mid
+    cos_end, sin_end = 2.0 * cos_half * cos_mid - cos_start, 2.0 * cos_half * sin_mid - snp
+    outward = u * cos_end + w * sin_end
+    bend_u, bend_w = _bend(cos_mid, sin_mid, cos_half, chord / s, 0.5 * k * s, s)
     scale = -slope / outward
     return (
         scale * w,
         0.0,
-        scale * u * y / math.sqrt(1.0 - snp * snp),
+        scale * u * y / cos_start,
         s * tgl / slope,
         scale * (u * bend_u + w * bend_w) * curvature(1.0, bz),
     )
@@ -196,9 +203,10 @@ def closest_approach_gradients(
     phi = math.asin(snp)
     cos_phi = math.sqrt(1.0 - snp * snp)
     half = 0.5 * k * s
-    chord = s * sinc(half)
-    move_u, move_w = chord * math.cos(phi + half), chord * math.sin(phi + half)
-    bend_u, bend_w = _bend(phi, k, s)
+    sinc_half = sinc(half)
+    cos_mid, sin_mid = math.cos(phi + half), math.sin(phi + half)
+    move_u, move_w = s * sinc_half * cos_mid, s * sinc_half * sin_mid
+    bend_u, bend_w = _bend(cos_mid, sin_mid, math.cos(half), sinc_half, half, s)
     cos_end, sin_end = math.cos(phi + k * s), math.sin(phi + k * s)
     inverse = 1.0 / (1.0 + k * dca_xy)
     # displacement across (-sin, cos) and along (cos, sin) the momentum at the closest point, per parameter
