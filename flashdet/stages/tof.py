@@ -19,7 +19,7 @@ from flashdet.columns import EVENT, EVENT_PROPAGATE, TOF, TOF_EVENT, TRACK, for_
 from flashdet.config import StageConfig, Time
 from flashdet.event import EventBatch, Table
 from flashdet.kernels.gradients import path_to_cylinder, path_to_plane, variance
-from flashdet.kernels.helix import curvature, from_track
+from flashdet.kernels.helix import curvature
 from flashdet.kernels.jit import kernel
 from flashdet.kernels.philox import normals, uniforms
 from flashdet.rng import Draw
@@ -137,7 +137,7 @@ def expect_times(
     Parameters
     ----------
     track : mapping of str to array
-        Columns ``alpha y z snp tgl q_over_pt cov`` of the track table.
+        Columns ``y z snp tgl q_over_pt cov`` of the track table.
     surface : (n,) int8
         The surface, -1 for none.
     bz : float
@@ -157,7 +157,7 @@ def expect_times(
     # rigidity, variance of the path, covariance of path and log p, variance of log p
     moments = np.empty((4, n))
     _path_kernel(
-        surface, track["alpha"], track["y"], track["z"], track["snp"], track["tgl"], track["q_over_pt"], track["cov"],
+        surface, track["y"], track["z"], track["snp"], track["tgl"], track["q_over_pt"], track["cov"],
         float(bz), surfaces, path, moments,
     )  # fmt: skip
     _expect_kernel(path, moments, expected, error)
@@ -210,9 +210,10 @@ def _hit_kernel(
             hit, length, _, _, _, _ = first_crossing(vx[i], vy[i], vz[i], phi[i], tgl, k, surfaces)
             if hit < 0:
                 continue
-            u, _ = uniforms(key, event_key[event], particle_index[i], _SLOT_EFFICIENCY)
-            if u >= efficiency:
-                continue
+            if efficiency < 1.0:
+                u, _ = uniforms(key, event_key[event], particle_index[i], _SLOT_EFFICIENCY)
+                if u >= efficiency:
+                    continue
             noise, _ = normals(key, event_key[event], particle_index[i], _SLOT_TIME)
             ratio = mass[i] / pt[i]
             flight = length / C_LIGHT * math.sqrt(1.0 + ratio * ratio / (1.0 + tgl * tgl))
@@ -221,20 +222,21 @@ def _hit_kernel(
 
 @kernel
 def _path_kernel(
-    surface: NDArray[np.int8], alpha: Floats, y: Floats, z: Floats, snp: Floats, tgl: Floats, q_over_pt: Floats,
+    surface: NDArray[np.int8], y: Floats, z: Floats, snp: Floats, tgl: Floats, q_over_pt: Floats,
     cov: Floats, bz: float, surfaces: Floats, path: Floats, moments: Floats,
 ) -> None:  # fmt: skip
     for i in range(len(surface)):
         path[i] = np.nan
         if surface[i] < 0:
             continue
-        x0, y0, z0, phi0 = from_track(y[i], z[i], alpha[i], snp[i])
+        # all in the local frame: the surfaces are symmetric about the z axis, so alpha does not matter
         k = curvature(q_over_pt[i], bz)
-        is_reached, length, hit_x, hit_y, _, _ = crossing(x0, y0, z0, phi0, tgl[i], k, surfaces, surface[i])
+        phi = math.asin(snp[i])
+        is_reached, length, hit_u, hit_w, _, _ = crossing(0.0, y[i], z[i], phi, tgl[i], k, surfaces, surface[i])
         if not is_reached:
             continue
         if surfaces[surface[i], 0] == CYLINDER:
-            gradient = path_to_cylinder(y[i], alpha[i], snp[i], tgl[i], q_over_pt[i], bz, hit_x, hit_y, length)
+            gradient = path_to_cylinder(y[i], 0.0, snp[i], tgl[i], q_over_pt[i], bz, hit_u, hit_w, length)
         else:
             gradient = path_to_plane(tgl[i], length)
         path[i] = length
@@ -273,7 +275,7 @@ def _pull_kernel(
 
 
 # --- stage -----------------------------------------------------------------------------------------------------------
-_MEASURED = ("alpha", "y", "z", "snp", "tgl", "q_over_pt", "cov")
+_MEASURED = ("y", "z", "snp", "tgl", "q_over_pt", "cov")
 _TRUTH = (
     "particle_index", "vx_true", "vy_true", "vz_true", "vt_true", "pt_true", "eta_true", "phi_true", "mass_true",
     "charge_true", "species_true",
