@@ -6,24 +6,29 @@ on the number of threads. Nothing is printed here: the caller gets a `Summary`.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flashdet import provenance, registry
 from flashdet.card import Card
-from flashdet.errors import InputError
+from flashdet.errors import InputError, OutputError
 from flashdet.event import EventBatch, concat
 from flashdet.pipeline import Pipeline, Result
 
 if TYPE_CHECKING:
+    from flashdet.io.hepmc.interface import EventReader
     from flashdet.io.output import OutputSetup
 
+#: Stands for the reader among the names of stages; no stage can be called so.
+INPUT = "(input)"
+#: Skipped pieces of input that the summary shows; the manifest has `_LISTED`.
+_SHOWN, _LISTED = 5, 1000
 #: Batches waiting per thread: enough to keep all threads busy while one batch is read or written.
 _AHEAD = 2
 #: Endings of input names that a default output name drops, outer ones first.
@@ -80,8 +85,10 @@ class Summary:
         The file that was written.
     n_events, n_charged, n_tracks, n_skipped : int
         Events written, charged particles offered to the tracker, tracks, damaged events passed over.
+    skipped : list of str
+        Where and why, one per piece of input.
     counts : dict of str to Counter
-        Counters of each stage by its name.
+        Counters of each stage by its name, and of the reader under `INPUT`.
     nanoseconds : Counter
         Time spent in ``read``, ``write`` and each stage (``stage NAME``), added over threads.
     seconds : float
@@ -95,6 +102,7 @@ class Summary:
     n_charged: int = 0
     n_tracks: int = 0
     n_skipped: int = 0
+    skipped: list[str] = field(default_factory=list)
     counts: dict[str, Counter[str]] = field(default_factory=dict)
     nanoseconds: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
@@ -111,10 +119,11 @@ class Summary:
             self.counts.setdefault(stage, Counter()).update(counts)
             self.nanoseconds[f"stage {stage}"] += result.nanoseconds[stage]
 
-    def close(self, n_skipped: int, reader_warnings: Sequence[str]) -> None:
-        """Note what only the end of the input tells."""
-        self.n_skipped = n_skipped
-        self.warnings += reader_warnings
+    def close(self, skipped: Sequence[Any], reader_counts: Mapping[str, int]) -> None:
+        """Note what only the end of the input tells: events passed over and counters of the reader."""
+        self.skipped = [f"{s.where}: {s.reason}" for s in skipped]
+        self.n_skipped = sum(s.n_events for s in skipped)
+        self.counts = {INPUT: Counter(reader_counts), **self.counts}
         for stage, counts in self.counts.items():
             for key, n in counts.items():
                 if key.startswith("warning:") and n:
@@ -130,6 +139,9 @@ class Summary:
         ]
         for stage, counts in self.counts.items():
             lines += [f"  {stage}: {k}: {n}" for k, n in counts.items() if n and not k.startswith("warning:")]
+        lines += [f"  skipped {where}" for where in self.skipped[:_SHOWN]]
+        if len(self.skipped) > _SHOWN:
+            lines.append(f"  skipped {len(self.skipped) - _SHOWN} more, see the manifest")
         lines.append(f"time: {self._shares()}")
         lines += [f"warning: {w}" for w in self.warnings]
         if self.output is not None:
@@ -177,15 +189,19 @@ def run(job: Job, progress: Callable[[int], None] | None = None) -> Summary:
         Card, input, tables or output are wrong; no output is left behind.
     """
     start = time.perf_counter()
-    pipeline = Pipeline(job.card, job.seed)
     writer_class = registry.writers.get(job.format or job.card.model.output.format)
     path = job.output or default_output(job.inputs[0], writer_class.suffix)
+    _check_output(path, job)
+    pipeline = Pipeline(job.card, job.seed)
     summary = Summary()
     with open_reader(job) as reader:
-        origin = _provenance(job, pipeline, reader)
-        setup = output_setup(job.card, tuple(reader.weight_names), provenance.reproducible(origin))
+        origin = _provenance(job, pipeline)
+        batches = _timed(reader.batches(), summary)
+        opening = list(itertools.islice(batches, 1))  # the names of the weights are in the events
+        weight_names = opening[0].weight_names if opening else ()
+        setup = output_setup(job.card, weight_names, provenance.reproducible(origin))
         with writer_class(path, setup=setup, overwrite=job.overwrite) as writer:
-            for result in results(_timed(reader.batches(), summary), pipeline, job.threads):
+            for result in results(itertools.chain(opening, batches), pipeline, job.threads):
                 begin = time.perf_counter_ns()
                 writer.write(result.batch)
                 summary.nanoseconds["write"] += time.perf_counter_ns() - begin
@@ -194,20 +210,37 @@ def run(job: Job, progress: Callable[[int], None] | None = None) -> Summary:
                     progress(summary.n_events)
             begin = time.perf_counter_ns()
         summary.nanoseconds["write"] += time.perf_counter_ns() - begin
-        summary.close(reader.skipped, reader.warnings)
+        summary.close(reader.skipped, reader.counts)
     summary.output = path
+    _write_manifest(summary, path, origin)
     summary.seconds = time.perf_counter() - start
-    counters = {stage: dict(counts) for stage, counts in summary.counts.items()}
-    extra = {"n_skipped": summary.n_skipped, "n_charged": summary.n_charged, "n_tracks": summary.n_tracks}
+    return summary
+
+
+def _check_output(path: Path, job: Job) -> None:
+    """Find out before the work whether the output may be written."""
+    if path.exists() and not job.overwrite:
+        raise OutputError("exists already", str(path), "choose another name or pass --overwrite")
+    for source in job.inputs:
+        if path.exists() and Path(source).exists() and path.samefile(source):
+            raise OutputError("is an input of this job", str(path), "choose another name")
+
+
+def _write_manifest(summary: Summary, path: Path, origin: Mapping[str, Any]) -> None:
+    extra = {
+        "n_skipped": summary.n_skipped,
+        "skipped": summary.skipped[:_LISTED],
+        "n_charged": summary.n_charged,
+        "n_tracks": summary.n_tracks,
+    }
     provenance.write_manifest(
         path,
         provenance=origin,
         n_events=summary.n_events,
-        counters=counters,
+        counters={stage: dict(counts) for stage, counts in summary.counts.items()},
         warnings=summary.warnings,
         extra=extra,
     )
-    return summary
 
 
 def results(batches: Iterator[EventBatch], pipeline: Pipeline, threads: int) -> Iterator[Result]:
@@ -314,12 +347,12 @@ def output_setup(card: Card, weight_names: tuple[str, ...], origin: dict[str, An
     )
 
 
-def open_reader(job: Job) -> AbstractContextManager[Any]:
+def open_reader(job: Job) -> EventReader:
     """Reader of the job's inputs."""
-    opened = registry.readers.get("hepmc")(
+    opened: EventReader = registry.readers.get("hepmc")(
         job.inputs, first=job.first, events=job.events, on_bad_event=job.on_bad_event
     )
-    return opened if hasattr(opened, "__exit__") else nullcontext(opened)
+    return opened
 
 
 def _timed(batches: Iterator[EventBatch], summary: Summary) -> Iterator[EventBatch]:
@@ -333,7 +366,7 @@ def _timed(batches: Iterator[EventBatch], summary: Summary) -> Iterator[EventBat
         yield batch
 
 
-def _provenance(job: Job, pipeline: Pipeline, reader: Any) -> dict[str, Any]:
+def _provenance(job: Job, pipeline: Pipeline) -> dict[str, Any]:
     files = [{"name": i} if i == "-" else provenance.describe_file(i) for i in job.inputs]
     return provenance.collect(
         inputs=files,
