@@ -1,7 +1,7 @@
 """Small symmetric matrices in packed form: lower triangle, row by row, as covariances are stored.
 
 Element (i, j), j <= i, of an n x n matrix is at i (i + 1) / 2 + j; a 5 x 5 matrix takes 15 numbers. A lower triangular
-factor is stored in the same order. Functions below `to_dense` and `to_packed` are compiled and write into given arrays.
+factor is stored in the same order. From `cholesky` on the functions are compiled and write into given arrays.
 Nothing here knows what the rows mean.
 """
 
@@ -51,6 +51,58 @@ def to_packed(dense: NDArray[Any]) -> NDArray[Any]:
     """
     rows, columns = np.tril_indices(dense.shape[-1])
     return np.ascontiguousarray(dense[..., rows, columns])
+
+
+def to_shape(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Standard deviations and ratios of the Cholesky factor, numbers that can be interpolated and rounded freely.
+
+    Parameters
+    ----------
+    covariance : (n, 15) float64
+        Packed positive definite 5 x 5 matrices.
+
+    Returns
+    -------
+    (n, 15) float64
+        sigma_0 ... sigma_4, then L_ij / L_ii for j < i, row by row. Any positive sigma and any ratios belong to a
+        positive definite matrix.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        A matrix is not positive definite or not finite.
+    """
+    matrices = to_dense(covariance)
+    variance = np.diagonal(matrices, axis1=1, axis2=2)
+    if not (np.isfinite(covariance).all() and (variance > 0.0).all()):
+        raise np.linalg.LinAlgError("Matrix is not positive definite")
+    sigma = np.sqrt(variance)
+    factor = np.linalg.cholesky(matrices / (sigma[:, :, None] * sigma[:, None, :]))
+    ratio = factor / np.diagonal(factor, axis1=1, axis2=2)[:, :, None]
+    rows, columns = np.tril_indices(5, -1)
+    return np.concatenate([sigma, ratio[:, rows, columns]], axis=1)
+
+
+def from_shape(shape: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Covariances of standard deviations and ratios; the inverse of `to_shape`.
+
+    Parameters
+    ----------
+    shape : (n, 15) float64
+        See `to_shape`.
+
+    Returns
+    -------
+    (n, 15) float64
+        Packed positive definite matrices.
+    """
+    factor = np.zeros((len(shape), 5, 5))
+    rows, columns = np.tril_indices(5, -1)
+    factor[:, rows, columns] = shape[:, 5:]
+    factor[:, range(5), range(5)] = 1.0
+    length = np.sqrt(np.sum(factor * factor, axis=2))
+    factor *= (shape[:, :5] / length)[:, :, None]
+    return to_packed(factor @ np.swapaxes(factor, 1, 2))
 
 
 @kernel

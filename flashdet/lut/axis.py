@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flashdet.errors import LutError
 
+Scale = Literal["linear", "log"]
 OutOfRange = Literal["clamp", "reject", "error"]
+AxisInterpolation = Literal["none", "linear"]
+
+_ALLOWED = {
+    "scale": get_args(Scale),
+    "out_of_range": get_args(OutOfRange),
+    "interpolation": get_args(AxisInterpolation),
+}
 
 
 @dataclass(frozen=True)
@@ -24,7 +34,7 @@ class Axis:
     unit : str
         Unit of `low` and `high`, empty for none.
     n_bins : int
-        Number of bins.
+        Number of bins; each one contains its lower edge and not its upper one.
     low, high : float
         Outer edges, in the unit itself also for a logarithmic axis.
     scale : {"linear", "log"}
@@ -40,17 +50,25 @@ class Axis:
     n_bins: int
     low: float
     high: float
-    scale: Literal["linear", "log"] = "linear"
+    scale: Scale = "linear"
     out_of_range: OutOfRange = "clamp"
-    interpolation: Literal["none", "linear"] = "linear"
+    interpolation: AxisInterpolation = "linear"
 
     def __post_init__(self) -> None:
-        if self.n_bins < 1 or not self.low < self.high or (self.scale == "log" and self.low <= 0):
+        where = f"axis {self.name}"
+        if (
+            self.n_bins < 1
+            or not -math.inf < self.low < self.high < math.inf
+            or (self.scale == "log" and self.low <= 0)
+        ):
             raise LutError(
-                f"{self.n_bins} bins from {self.low} to {self.high} ({self.scale}) are not an axis; allowed: at least one "
-                "bin, low < high, and low > 0 on a logarithmic axis",
-                f"axis {self.name}",
+                f"{self.n_bins} bins from {self.low} to {self.high} ({self.scale}) are not an axis; allowed: at least "
+                "one bin, low < high, both finite, and low > 0 on a logarithmic axis",
+                where,
             )
+        for name, allowed in _ALLOWED.items():
+            if getattr(self, name) not in allowed:
+                raise LutError(f"{name} is {getattr(self, name)!r}; allowed: {', '.join(allowed)}", where)
 
     def transform(self, value: Any) -> Any:
         """Coordinate in which the bins are equal: the value or its decimal logarithm."""
@@ -69,6 +87,42 @@ class Axis:
         middle = 0.5 * (grid[1:] + grid[:-1])
         return 10.0**middle if self.scale == "log" else middle
 
+    def has_bins_of(self, other: Axis) -> bool:
+        """True if the two axes have the same name and the same bins, whatever their rules."""
+        return all(getattr(self, f) == getattr(other, f) for f in ("name", "unit", "n_bins", "low", "high", "scale"))
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain mapping for file headers; ``Axis(**mapping)`` reads it back."""
+        """Plain mapping for file headers; `from_dict` reads it back."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, mapping: Mapping[str, Any]) -> Axis:
+        """Axis of a file header.
+
+        Parameters
+        ----------
+        mapping : mapping
+            Made by `to_dict`.
+
+        Returns
+        -------
+        Axis
+
+        Raises
+        ------
+        LutError
+            A key is missing, unknown or of the wrong type, or the axis makes no sense.
+        """
+        types: dict[str, tuple[type, ...]] = {"n_bins": (int,), "low": (int, float), "high": (int, float)}
+        names = [f.name for f in fields(cls)]
+        if not isinstance(mapping, Mapping) or sorted(mapping) != sorted(names):
+            raise LutError(f"an axis needs exactly the keys {', '.join(names)}, not {mapping!r}")
+        for name, value in mapping.items():
+            if not isinstance(value, types.get(name, (str,))) or isinstance(value, bool):
+                raise LutError(f"{name} cannot be {value!r}", f"axis {mapping['name']}")
+        return cls(**mapping)
+
+    def __str__(self) -> str:
+        unit = f" {self.unit}" if self.unit else ""
+        rules = f"outside: {self.out_of_range}, between centres: {self.interpolation}"
+        return f"{self.name}: {self.n_bins} {self.scale} bins, {self.low:.6g} to {self.high:.6g}{unit} ({rules})"

@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 
 from flashdet.errors import LutError
 from flashdet.kernels import grid
-from flashdet.kernels.symmat import to_dense, to_packed
+from flashdet.kernels.symmat import to_dense, to_shape
 from flashdet.lut.axis import Axis
 from flashdet.lut.table import AliceEigen, Lut
 
 Interpolation = Literal["linear", "nearest"]
 
 _RULES = {"clamp": grid.CLAMP, "reject": grid.REJECT, "error": grid.ERROR}
-#: Diagonal elements of a packed 5 x 5 matrix.
+#: Elements of a packed 5 x 5 matrix.
 _DIAGONAL = (0, 2, 5, 9, 14)
+_OFF_DIAGONAL = (1, 3, 4, 6, 7, 8, 10, 11, 12, 13)
 
 
 class PackedLuts(NamedTuple):
@@ -100,19 +101,15 @@ def _aligned(array: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _linear_cells(lut: Lut) -> NDArray[np.float32]:
     valid = lut.valid.ravel()
-    matrices = to_dense(lut.covariance.reshape(-1, 15)[valid])
-    variance = np.diagonal(matrices, axis1=1, axis2=2)
-    if not (np.isfinite(matrices).all() and (variance > 0.0).all()):
-        raise _indefinite(lut)
-    sigma = np.sqrt(variance)
     try:
-        factor = np.linalg.cholesky(matrices / (sigma[:, :, None] * sigma[:, None, :]))
+        shape = to_shape(lut.covariance.reshape(-1, 15)[valid])
     except np.linalg.LinAlgError:
         raise _indefinite(lut) from None
-    shape = to_packed(factor / np.diagonal(factor, axis1=1, axis2=2)[:, :, None])
-    shape[:, _DIAGONAL] = np.log(sigma)
     cells = np.zeros((valid.size, 16), np.float32)
-    cells[valid, :15] = shape
+    packed = np.empty((len(shape), 15))
+    packed[:, _DIAGONAL] = np.log(shape[:, :5])
+    packed[:, _OFF_DIAGONAL] = shape[:, 5:]
+    cells[valid, :15] = packed
     cells[valid, grid.VALID] = 1.0
     return cells
 
