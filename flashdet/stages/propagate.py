@@ -19,14 +19,14 @@ from flashdet.columns import CHARGED, EVENT, EVENT_PROPAGATE, PARTICLE, pick
 from flashdet.config import EnergyOrZero, Length, StageConfig, StrictModel, TimeOrZero
 from flashdet.errors import StageError
 from flashdet.event import EventBatch, Table
-from flashdet.kernels.helix import curvature, perigee
+from flashdet.kernels.helix import curvature, pseudorapidity, to_perigee, wrap_angle
 from flashdet.kernels.jit import kernel
 from flashdet.kernels.philox import normals
 from flashdet.rng import Draw
 from flashdet.species import SPECIES, SPECIES_PDG, charge3_of_code
 from flashdet.stages.base import Setup, Stage, StageOutput
 from flashdet.stages.codes import ALL_SPECIES, BY_MASS, CodeTable, code_table, find_code, nearest_species
-from flashdet.stages.rows import Charged, Particles
+from flashdet.stages.rows import Charged, Particles, empty_columns
 from flashdet.truth import is_physical_primary
 
 _FINAL = 1
@@ -238,13 +238,13 @@ def fill(
             pt = math.sqrt(px * px + py * py)
             phi = math.atan2(py, px)
             tgl = pz / pt
-            alpha, y, s = perigee(particles.vx[i], particles.vy[i], phi, curvature(charge / pt, bz))
+            turn, y, s = to_perigee(particles.vx[i], particles.vy[i], px / pt, py / pt, curvature(charge / pt, bz))
             charged.particle_index[k] = i - offsets[event]
             charged.pdg[k], charged.species[k], charged.charge[k], charged.mass[k] = code, species, charge, mass
-            charged.pt[k], charged.eta[k], charged.phi[k] = pt, math.asinh(tgl), phi
+            charged.pt[k], charged.eta[k], charged.phi[k] = pt, pseudorapidity(tgl), phi
             charged.vx[k], charged.vy[k], charged.vz[k] = particles.vx[i], particles.vy[i], particles.vz[i]
             charged.vt[k] = particles.vt[i] + collision_time[event]
-            charged.alpha[k], charged.y[k], charged.z[k] = alpha, y, particles.vz[i] + tgl * s
+            charged.alpha[k], charged.y[k], charged.z[k] = wrap_angle(phi + turn), y, particles.vz[i] + tgl * s
             charged.tgl[k], charged.q_over_pt[k] = tgl, charge / pt
             k += 1
     charged_offsets[len(offsets) - 1] = k
@@ -280,7 +280,7 @@ class Propagate(Stage):
         if self.config.collision_time_spread > 0:
             draw_collision_times(draw.key, event["key"], self.config.collision_time_spread, collision_time)
         n_charged = int(np.count_nonzero(fate == _KEPT))
-        charged = Charged(*(np.empty(n_charged, column.dtype) for column in CHARGED))
+        charged = Charged(*empty_columns(CHARGED, n_charged))
         offsets = np.empty(batch.n_events + 1, np.int64)
         stand_ins = np.zeros(len(SPECIES), np.int64)
         fill(

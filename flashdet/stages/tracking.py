@@ -32,7 +32,7 @@ from flashdet.kernels.grid import (
     lookup_linear,
     lookup_nearest,
 )
-from flashdet.kernels.helix import wrap_angle
+from flashdet.kernels.helix import pseudorapidity, wrap_angle
 from flashdet.kernels.jit import inline, kernel
 from flashdet.kernels.philox import normals, uniforms
 from flashdet.kernels.smear import smear_linear, smear_nearest
@@ -43,7 +43,7 @@ from flashdet.rng import Draw
 from flashdet.species import SPECIES
 from flashdet.stages.base import Setup, Stage, StageOutput
 from flashdet.stages.codes import nearest_species
-from flashdet.stages.rows import Charged, Tracks
+from flashdet.stages.rows import Charged, Tracks, empty_columns
 
 #: The LUTs' field may differ by this fraction from the card's: tables are made at rounded fields.
 _FIELD_TOLERANCE = 0.01
@@ -244,7 +244,7 @@ def write_track(
         tracks.cov[row, k] = sign * cov[k]
     tracks.cov[row, 14] = cov[14]
     tracks.pt[row] = 1.0 / abs(q_over_pt)
-    tracks.eta[row] = math.asinh(params[3])
+    tracks.eta[row] = pseudorapidity(params[3])
     tracks.phi[row] = wrap_angle(truth.alpha[i] + math.asin(params[2]))
     tracks.charge[row] = 1 if q_over_pt > 0.0 else -1
     tracks.species_true[row], tracks.pdg_true[row] = species, truth.pdg[i]
@@ -321,7 +321,7 @@ class Tracking(Stage):
         """
         charged, event = batch["charged"], batch["event"]
         truth = Charged(*(charged[name] for name in Charged._fields))
-        tracks = Tracks(*(np.empty((charged.n_rows, *column.shape), column.dtype) for column in TRACK))
+        tracks = Tracks(*empty_columns(TRACK, charged.n_rows))
         offsets = np.empty(batch.n_events + 1, np.int64)
         counts = np.zeros(_N_COUNTS, np.int64)
         failed = reconstruct(
