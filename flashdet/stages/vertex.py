@@ -17,8 +17,10 @@ from flashdet.rng import Draw
 from flashdet.stages.base import Setup, Stage, StageOutput
 
 _READS = ("y", "z", "alpha", "snp", "tgl", "q_over_pt", "cov")
-#: A vertex farther than this from the beam spot in any direction [sigma]: card and events do not belong together.
+#: Signs that the beam spot of the card does not describe the events: a vertex farther from it than this [sigma], or
+#: fewer than this part of at least so many tracks in the vertex (a narrow beam spot elsewhere keeps tracks out).
 _FAR = 6.0
+_FEW, _MANY_TRACKS = 1 / 3, 10
 
 
 class BeamSpot(StrictModel):
@@ -72,14 +74,14 @@ class Vertex(Stage):
     def run(self, batch: EventBatch, draw: Draw) -> StageOutput:
         """Fit all vertices of a batch; see :class:`flashdet.stages.base.Stage`. No random numbers are used.
 
-        Counts: events without a vertex, and vertices more than 6 standard deviations from the beam spot.
+        Counts: events without a vertex, and events that the beam spot of the card does not seem to describe.
         """
         track = batch["track"]
         n, n_events = track.n_rows, track.n_events
         params = np.column_stack([track[c] for c in _READS[:-1]]).astype(np.float64, copy=False)
         spot = self.config.beam_spot
         beam = np.array([spot.x, spot.y, spot.z, spot.sigma_x, spot.sigma_y, spot.sigma_z])
-        position, cov = np.empty((n_events, 3)), np.empty((n_events, 6))
+        position, cov = np.full((n_events, 3), np.nan), np.full((n_events, 6), np.nan)
         chi2, count = np.empty(n_events), np.empty(n_events, np.int32)
         contributor, dca = np.empty(n, np.bool_), np.empty((4, n))
         fit_vertices(
@@ -103,9 +105,12 @@ class Vertex(Stage):
         rows = {"x": x, "y": y, "z": z, "cov": cov[found], "chi2": chi2[found], "n_contributors": count[found]}
         names = ("dca_xy", "dca_z", "dca_xy_error", "dca_z_error")
         columns = {**dict(zip(names, dca, strict=True)), "is_pv_contributor": contributor}
-        spread = np.sqrt(beam[3:] ** 2 + cov[found][:, (0, 2, 5)])
-        far = (np.abs(position[found] - beam[:3]) > _FAR * spread).any(axis=1)
+        spread = np.sqrt(beam[3:] ** 2 + cov[:, (0, 2, 5)])
+        n_tracks = np.diff(track.offsets)
+        with np.errstate(invalid="ignore"):
+            far = found & (np.abs(position - beam[:3]) > _FAR * spread).any(axis=1)
+        doubtful = int((far | ((n_tracks >= _MANY_TRACKS) & (count < _FEW * n_tracks))).sum())
         counts = {"events without a vertex": int(n_events - found.sum())}
-        if far.any():
-            counts["warning: vertices more than 6 sigma from the beam spot of the card"] = int(far.sum())
+        if doubtful:
+            counts["warning: vertices far from the beam spot of the card, or without most of the tracks"] = doubtful
         return StageOutput((Table(self.name, offsets, rows), Table("track", track.offsets, columns)), counts)

@@ -33,7 +33,9 @@ def make_tracks(rng, counts, vertex, displaced=0.0, scale=1.0):
     q_over_pt, tgl = rng.choice([-1.0, 1.0], n) / pt, np.sinh(eta)
     origin = vertex[event].copy()
     secondary = rng.random(n) < displaced
-    flight = np.where(secondary, rng.exponential(0.5, n) + 0.02, 0.0)
+    # half strange (cm), half charm and beauty (300 um), as seen in the transverse plane
+    length = np.where(rng.random(n) < 0.5, 2.5, 0.03)
+    flight = np.where(secondary, rng.exponential(length), 0.0)
     angle = phi + rng.normal(0, 0.4, n)
     origin += flight[:, None] * np.column_stack([np.cos(angle), np.sin(angle), tgl])
     alpha, y, z = helix_to_axis(*origin.T, phi, tgl, q_over_pt)
@@ -66,10 +68,14 @@ def run(batch, name="vertex", field=FIELD, **config):
     return stage, stage.run(batch, DRAW)
 
 
-def assert_pull(pull, what, width=1.0, systematic=0.0):
+def assert_pull(pull, what, systematic=0.0):
+    """Median 0 and width of the central 68.3 % equal to 1 (errors 1.25 and 1.18 times those of mean and deviation)."""
     n = len(pull)
-    assert abs(pull.mean()) < 4 / np.sqrt(n) + systematic, f"{what}: mean {pull.mean():.3f} of {n}"
-    assert abs(pull.std() - width) < 4 / np.sqrt(2 * n) + 0.02, f"{what}: width {pull.std():.3f} of {n}"
+    center, width = np.median(pull), np.diff(np.quantile(pull, [0.158655, 0.841345]))[0] / 2
+    assert abs(center) < 4 * 1.25 / np.sqrt(n) + systematic, f"{what}: median {center:.3f} of {n}"
+    assert abs(width - 1) < 4 * 1.18 / np.sqrt(n) + 0.02, f"{what}: width {width:.3f} of {n}"
+    # decays within the resolution, and events where they outnumber primaries, leave a small tail
+    assert (np.abs(pull) > 5).mean() < 0.004, f"{what}: {(np.abs(pull) > 5).sum()} of {n} beyond 5 sigma"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +122,7 @@ def test_covariance_of_vertex_is_full():
 
 
 def test_resolution_scales_with_the_square_root_of_tracks():
-    """N equal tracks at eta 0 around the azimuth: sigma_x = sigma sqrt(2/N), sigma_z = sigma/sqrt(N), by Fisher information."""
+    """N equal tracks at eta 0 around the azimuth: sigma_x = sigma sqrt(2/N), sigma_z = sigma/sqrt(N) (Fisher)."""
     for n in (64, 1024):
         phi = 2 * np.pi * (np.arange(n) + 0.5) / n
         cov = np.zeros((n, 15))
@@ -178,7 +184,7 @@ def test_declared_columns_and_types():
 
 
 def test_displaced_daughters_do_not_bias():
-    """One hard charm-like pair of precise tracks on one side of the vertex, 12 soft primaries: no pull towards the pair."""
+    """A charm-like pair on one side of the vertex among 12 tracks: no pull towards the pair."""
     rng = np.random.default_rng(6)
     n = 1500
     vertices = make_vertices(rng, n)
@@ -210,8 +216,9 @@ def test_beam_spot_away_from_the_origin_and_far_warning():
     assert out.counts == {"events without a vertex": 0}
     pull = (out.tables[0]["x"] - vertices[:, 0]) / np.sqrt(out.tables[0]["cov"][:, 0])
     assert_pull(pull, "x")
-    wrong = run(batch, beam_spot={"sigma_x": "20 um", "sigma_y": "20 um"})[1]
-    assert any(key.startswith("warning") for key in wrong.counts)
+    for sigma in ("20 um", "200 um"):
+        wrong = run(batch, beam_spot={"sigma_x": sigma, "sigma_y": sigma})[1]
+        assert [n for key, n in wrong.counts.items() if key.startswith("warning")] == [400], sigma
 
 
 def test_zero_field_straight_tracks():
@@ -285,5 +292,6 @@ def test_agrees_with_a_dense_least_squares_fit():
         rhs += design.T @ weight @ residual(params, t["alpha"][i], v0)
     rhs += np.diag([1e4, 1e4, 1 / 36]) @ (-v0)
     cov = np.linalg.inv(information)
-    np.testing.assert_allclose(cov @ rhs, 0, atol=1e-3 * np.sqrt(cov[0, 0]))
-    np.testing.assert_allclose(cov[np.tril_indices(3)], table["cov"][0], rtol=1e-3, atol=1e-6 * cov[0, 0])
+    # tracks count as straight between beam spot and vertex: below 2 % of the error of the vertex
+    np.testing.assert_allclose(cov @ rhs, 0, atol=0.02 * np.sqrt(cov[0, 0]))
+    np.testing.assert_allclose(cov[np.tril_indices(3)], table["cov"][0], rtol=1e-3, atol=1e-3 * cov[0, 0])
