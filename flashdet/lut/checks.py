@@ -144,7 +144,7 @@ def is_positive_definite(covariance: NDArray[np.float64]) -> NDArray[np.bool_]:
     """
     matrices = to_dense(covariance)
     variance = np.diagonal(matrices, axis1=1, axis2=2)
-    positive = (variance > 0.0).all(axis=1)
+    positive: NDArray[np.bool_] = np.logical_and.reduce(variance > 0.0, axis=1)
     sigma = np.sqrt(np.where(positive[:, None], variance, 1.0))
     correlation = matrices / (sigma[:, :, None] * sigma[:, None, :])
     correlation[~positive] = np.eye(5)

@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 import math
-import os
 import struct
 import zipfile
 import zlib
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 
 from flashdet.errors import LutError, OutputError
 from flashdet.kernels.symmat import from_shape, to_shape
+from flashdet.lut.atomic import write_bytes
 from flashdet.lut.axis import Axis
 from flashdet.lut.table import Lut, Map
 
@@ -51,55 +51,6 @@ _DAMAGE = (
     TypeError,
     ValueError,
 )
-
-
-def sha256_of(path: str | Path) -> str:
-    """Hash of the contents of a file.
-
-    Parameters
-    ----------
-    path : path
-        An existing file.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-    """
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_bytes(path: str | Path, content: bytes, overwrite: bool = False) -> None:
-    """Write a file that is there completely or not at all: as ``NAME.part``, then renamed.
-
-    Parameters
-    ----------
-    path : path
-        Where to.
-    content : bytes
-        What.
-    overwrite : bool
-        Replace an existing file.
-
-    Raises
-    ------
-    OutputError
-        The file exists, or cannot be written.
-    """
-    path = Path(path)
-    if path.exists() and not overwrite:
-        raise OutputError("the file exists", str(path), "ask for overwriting or choose another name")
-    part = path.with_name(path.name + ".part")
-    try:
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(f"cannot be written: {error.strerror or error}", str(path)) from error
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -140,7 +91,7 @@ def write_table(table: Lut | Map, path: str | Path, overwrite: bool = False, bit
         text = json.dumps(header, indent=1, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise LutError(f"meta holds something that is not JSON: {error}", where) from error
-    write_bytes(path, _zip_bytes(text.encode(), arrays), overwrite)
+    write_bytes(path, [_zip_bytes(text.encode(), arrays)], overwrite)
 
 
 def _zip_bytes(header: bytes, arrays: Mapping[str, NDArray[Any]]) -> bytes:
