@@ -7,10 +7,13 @@ that uses the maps is :mod:`flashdet.stages.muon`.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
 from flashdet.lut.axis import Axis
+from flashdet.lut.files import SUFFIX, write_table
 from flashdet.lut.table import Map
 
 _SOURCE = "muonAccEffPID.root of DelphesO2 (https://github.com/AliceO2Group/DelphesO2), tabulated at selected points"
@@ -91,3 +94,30 @@ def _hadron(species: str, eta: NDArray[np.float64], p: NDArray[np.float64]) -> N
 def _make_map(species: str, axes: tuple[Axis, ...], values: NDArray[np.float64]) -> Map:
     meta = {"source": _SOURCE, "species": species, "builder": "flashdet.lut.muon_map.build_muon_maps"}
     return Map(f"probability of a muon tag for a {species}", "", axes, np.ascontiguousarray(values), meta)
+
+
+def write_muon_maps(folder: str | Path, overwrite: bool = False) -> list[Path]:
+    """Write the maps as native files, as shipped in ``luts/alice3_mid``.
+
+    Parameters
+    ----------
+    folder : path
+        Existing folder.
+    overwrite : bool
+        Replace existing files.
+
+    Returns
+    -------
+    list of pathlib.Path
+        ``<species>.lut.npz``.
+
+    Raises
+    ------
+    OutputError
+        A file exists, or cannot be written.
+    """
+    paths = []
+    for species, table in build_muon_maps().items():
+        paths.append(Path(folder) / f"{species}{SUFFIX}")
+        write_table(table, paths[-1], overwrite)
+    return paths

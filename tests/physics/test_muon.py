@@ -10,10 +10,12 @@ from scipy import stats
 from flashdet.errors import LutError, StageError
 from flashdet.event import EventBatch, Table
 from flashdet.lut.axis import Axis
+from flashdet.lut.files import read_table
 from flashdet.lut.maps import pack_maps
 from flashdet.lut.muon_map import HADRON, HADRON_EDGE, HADRON_EDGE_P, HADRON_P, MUON, MUON_ETA, MUON_P, build_muon_maps
 from flashdet.lut.table import Map
 from flashdet.rng import Draw
+from flashdet.shipped import shipped
 from flashdet.species import SPECIES, SPECIES_CHARGE, SPECIES_PDG
 from flashdet.stages.base import Setup
 from flashdet.stages.muon import Muon, MuonConfig, choose_maps
@@ -209,3 +211,13 @@ def test_losing_other_tracks_changes_nothing():
     keep = rng.random(200) < 0.5
     fewer = EventBatch({"event": batch["event"], "track": batch["track"].select(keep)})
     np.testing.assert_array_equal(run(batch)[0]["has_signal"][keep], run(fewer)[0]["has_signal"])
+
+
+def test_shipped_files_are_what_the_builder_makes():
+    """The files hold binary32 numbers: equal within their rounding, axes exactly."""
+    for species, built in BUILT.items():
+        table = read_table(shipped("luts") / "alice3_mid" / f"{species}.lut.npz")
+        assert isinstance(table, Map)
+        assert table.axes == built.axes
+        assert table.meta["source"] == built.meta["source"]
+        np.testing.assert_allclose(table.values, built.values, rtol=1e-7, atol=0)
