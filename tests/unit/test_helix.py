@@ -66,7 +66,7 @@ def test_advance_agrees_with_the_step_of_the_alice_parametrisation(dx, q_over_pt
     arc = bend / curvature if abs(bend) > 1e-6 else z_step
     x_new, y_new, z_new, phi = h.advance(0.0, y, z, math.asin(snp), tgl, h.curvature(q_over_pt, bz), arc)
     assert (x_new, y_new, math.sin(phi)) == pytest.approx((dx, y + dx * dy_dx, f2), rel=1e-9)
-    assert z_new == pytest.approx(z + z_step * tgl, rel=(curvature * dx) ** 2 / 5 + 1e-9)
+    assert z_new - z == pytest.approx(z_step * tgl, rel=(curvature * dx) ** 2 / 5 + 1e-9)
 
 
 def test_straight_lines_are_exact():
