@@ -81,7 +81,7 @@ def test_relatives_stay_in_their_event():
     offsets, index = daughters(both)
     n = len(ROWS)
     assert index[offsets[n] : offsets[n + 1]].tolist() == [1, 2]
-    offsets_one, index_one = daughters(one)
+    _, index_one = daughters(one)
     np.testing.assert_array_equal(index[offsets[n + 3] :], index_one)
     np.testing.assert_array_equal(is_physical_primary(both)[n + 3 :], is_physical_primary(one))
     # every link is seen from both ends
