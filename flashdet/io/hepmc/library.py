@@ -1,0 +1,89 @@
+"""Text of one event -> its parts, through pyhepmc. The only module that knows pyhepmc."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from flashdet.errors import InputError
+from flashdet.io.hepmc.blocks import ASCIIV3, TextEvent
+from flashdet.io.hepmc.integrity import Found
+from flashdet.io.hepmc.ledger import SKIP_HINT
+from flashdet.io.hepmc.record import Record
+
+
+@contextmanager
+def _silence(pyhepmc: Any) -> Iterator[None]:
+    """Keep the library from printing what we report ourselves."""
+    setup = pyhepmc.Setup
+    before = setup.print_errors, setup.print_warnings
+    setup.print_errors = setup.print_warnings = False
+    try:
+        yield
+    finally:
+        setup.print_errors, setup.print_warnings = before
+
+
+def parse(event: TextEvent, found: Found) -> Record:
+    """Parse the text of an event that passed the integrity check.
+
+    Parameters
+    ----------
+    event : TextEvent
+        The text.
+    found : Found
+        What the check found in it.
+
+    Returns
+    -------
+    Record
+
+    Raises
+    ------
+    InputError
+        pyhepmc refuses the event, or loses particles of it.
+    """
+    import pyhepmc
+
+    reader_class = pyhepmc.io.ReaderAscii if event.layout == ASCIIV3 else pyhepmc.io.ReaderAsciiHepMC2
+    loaded = pyhepmc.GenEvent()
+    with _silence(pyhepmc):
+        try:
+            stream = pyhepmc.io.pyiostream(io.BytesIO(event.text))
+            is_read = reader_class(stream).read_event(loaded)
+        except (RuntimeError, ValueError) as error:
+            raise InputError(f"pyhepmc cannot read the event: {error}", event.where(), SKIP_HINT) from error
+    data = pyhepmc.GenEventData()
+    loaded.write_data(data)
+    particles, vertices = data.particles, data.vertices
+    if not is_read or len(particles) != found.n_particles:
+        lost = f"pyhepmc reads {len(particles)} of {found.n_particles} particles of the event"
+        raise InputError(lost, event.where(), SKIP_HINT)
+    info = found.info
+    if event.layout != ASCIIV3:
+        cycles = loaded.attributes.get("cycles")
+        info.has_cycles = cycles is not None and int(cycles) != 0
+    ids = loaded.numpy.vertices.id
+    place = -np.asarray(ids, np.int64) - 1
+    if not np.array_equal(np.sort(place), np.arange(len(vertices))):
+        raise InputError("pyhepmc gives two vertices the same id", event.where(), SKIP_HINT)
+    position = np.empty((len(vertices), 4))
+    for i, name in enumerate(("x", "y", "z", "t")):
+        position[place, i] = vertices[name]
+    columns = {name: np.ascontiguousarray(particles[key]) for name, key in _FIELDS.items()}
+    return Record(info, position=position, links=np.stack([data.links1, data.links2]), **columns)
+
+
+_FIELDS = {
+    "pdg": "pid",
+    "status": "status",
+    "px": "px",
+    "py": "py",
+    "pz": "pz",
+    "energy": "e",
+    "mass": "mass",
+}
