@@ -134,8 +134,10 @@ class LayoutCard(StrictModel):
     """Right hits that a found track needs."""
     maximum_wrong_hits: int = Field(0, ge=0)
     """Hits of other particles that a found track may have."""
+    maximum_snp: float = Field(0.85, gt=0.0, le=1.0)
+    """Largest sine of the angle of incidence, in the transverse plane, under which a cylinder gives a hit."""
     minimum_radius: LengthOrZero = Field(0.0, validate_default=False)
-    """Radius that the helix must be able to reach."""
+    """Radius that the helix must be able to reach under maximum_snp."""
     energy_straggling: bool = True
     """Let fluctuations of the energy loss enter the covariance."""
     layers: list[Annotated[CylinderCard | DiscCard, Field(discriminator="kind")]]
@@ -186,6 +188,7 @@ def read_layout(path_or_name: str | Path) -> Layout:
             layers=layers,
             minimum_hits=card.minimum_hits,
             maximum_wrong_hits=card.maximum_wrong_hits,
+            maximum_snp=card.maximum_snp,
             minimum_radius=card.minimum_radius,
             energy_straggling=card.energy_straggling,
             source=card.source,

@@ -4,8 +4,8 @@ Cylinders around the z axis and discs across it are crossed in the order of the 
 the one before, the angle of incidence, the scattering, and how the energy loss changes q/pt. What a fit makes of it is
 in :mod:`flashdet.kernels.kalman`; which layers a detector has is known to :mod:`flashdet.lut.layout`.
 
-A particle is followed over one full turn of its circle. Cylinders measure on the way out only; on the way back to the
-axis they are material. Discs measure wherever they are crossed.
+A particle is followed on its way out only, to the point farthest from the axis, half a turn from the origin: what a
+looping particle does after that is no part of the track that is fitted.
 """
 
 from __future__ import annotations
@@ -35,28 +35,18 @@ N_SURFACE_COLUMNS = 10
 
 #: Columns of a crossing: row of the surface; transverse arc since the previous crossing [cm] and curvature on it
 #: [1/cm]; q/pt in front and behind [e/GeV]; theta0^2; variance of q/pt behind from straggling; derivatives of q/pt
-#: behind with respect to q/pt and tgl in front; cosine and sine of the angle from the momentum to the radius vector in
-#: the transverse plane; 1 if measured; radius and z [cm].
+#: behind with respect to q/pt and tgl in front; cosine and sine of the angle psi from the momentum to the radius vector
+#: in the transverse plane; 1 if measured; radius and z [cm].
 SURFACE, ARC, CURVATURE, Q_IN, Q_OUT, SCATTER, STRAGGLE, GAIN, MIX, COSINE, SINE, MEASURED, RADIUS, Z = range(14)
 N_CROSSING_COLUMNS = 14
 
 _CYLINDER = 0.0
-_TWO_PI = 2.0 * math.pi
-
-
-@inline
-def _half_turn_angle(numerator: float, denominator: float) -> float:
-    """Angle in [0, pi] whose half has the squared sine numerator / denominator; NaN outside [0, 1]."""
-    ratio = numerator / denominator
-    if ratio < 0.0 or ratio > 1.0:
-        return math.nan
-    return 2.0 * math.asin(math.sqrt(ratio))
 
 
 @kernel
 def next_crossing(
     surfaces: NDArray[np.float64],
-    passed: NDArray[np.int64],
+    passed: NDArray[np.bool_],
     x: float,
     y: float,
     z: float,
@@ -67,22 +57,22 @@ def next_crossing(
     """Nearest surface ahead on the present helix.
 
     With C the centre of the circle (radius R = 1/|k|, at distance d from the axis) and e the angle at C from the
-    direction of the axis, a point at radius r has sin^2(e/2) = (r - q)(r + q)/(4 d R), q = d - R: the way out has e
-    below pi, the way back 2 pi - e. q is computed without cancellation from the present point.
+    direction of the axis, a point at radius r has sin^2(e/2) = (r - q)(r + q)/(4 d R), q = d - R, with e from 0 to pi
+    on the way out. q is computed without cancellation from the present point.
 
     Parameters
     ----------
     surfaces : (n, 10) float64
         Surfaces.
-    passed : (n,) int64
-        How often each was crossed.
+    passed : (n,) bool
+        Surfaces that were crossed already.
     x, y, z, phi, tgl, k : float
         State, see :mod:`flashdet.kernels.helix`.
 
     Returns
     -------
     index : int
-        Row of the surface, -1 if none is left within the first full turn.
+        Row of the surface, -1 if none is left on the way out.
     arc : float
         Transverse arc to it [cm].
     """
@@ -94,23 +84,22 @@ def next_crossing(
     q = (rho2 + 2.0 * radius * across) / (d + radius)
     scale = 4.0 * d * radius
     now = 2.0 * math.asin(math.sqrt(min(max((rho2 - q * q) / scale, 0.0), 1.0)))
-    outward = x * math.cos(phi) + y * math.sin(phi) >= 0.0
-    if not outward:
-        now = _TWO_PI - now
-    best, best_turn = -1, _TWO_PI - now
+    best, best_turn = -1, math.pi - now
     for i in range(surfaces.shape[0]):
         position = surfaces[i, POSITION]
+        if passed[i]:
+            continue
         if surfaces[i, KIND] == _CYLINDER:
-            angle = _half_turn_angle((position - q) * (position + q), scale)
-            if math.isnan(angle) or passed[i] > 1 or (passed[i] == 0 and not outward):
+            ratio = (position - q) * (position + q) / scale
+            if ratio < 0.0 or ratio > 1.0:
                 continue
             # rounding may put a cylinder of the present radius just behind
-            turn = max(angle - now, 0.0) if passed[i] == 0 else _TWO_PI - angle - now
+            turn = max(2.0 * math.asin(math.sqrt(ratio)) - now, 0.0)
+        elif (position - z) * tgl < 0.0 or tgl == 0.0:
+            continue
         else:
-            if passed[i] > 0 or (position - z) * tgl <= 0.0:
-                continue
             turn = (position - z) / tgl / radius
-        if 0.0 <= turn < best_turn:
+        if turn < best_turn:
             best, best_turn = i, turn
     return best, best_turn * radius
 
@@ -154,7 +143,8 @@ def trace(
     charge: float,
     pt: float,
     eta: float,
-    passed: NDArray[np.int64],
+    max_snp: float,
+    passed: NDArray[np.bool_],
     crossings: NDArray[np.float64],
 ) -> int:
     """Follow a positive particle from the origin through all surfaces.
@@ -169,9 +159,11 @@ def trace(
         Of the particle [GeV], [e].
     pt, eta : float
         Transverse momentum [GeV] and pseudorapidity at the origin.
-    passed : (n,) int64
+    max_snp : float
+        A cylinder measures only while |sin psi| is not above this.
+    passed : (n,) bool
         Work space.
-    crossings : (2 n, 14) float64
+    crossings : (n, 14) float64
         Receives the crossings.
 
     Returns
@@ -183,7 +175,7 @@ def trace(
     p = pt * math.sqrt(1.0 + tgl * tgl)
     x, y, z, phi = 0.0, 0.0, 0.0, 0.0
     q_over_pt = charge / pt
-    passed[:] = 0
+    passed[:] = False
     n, arc = 0, 0.0
     while n < crossings.shape[0]:
         k = curvature(q_over_pt, field)
@@ -192,8 +184,7 @@ def trace(
             break
         x, y, z, phi = advance(x, y, z, phi, tgl, k, step)
         arc += step
-        first = passed[i] == 0
-        passed[i] += 1
+        passed[i] = True
         is_cylinder = surfaces[i, KIND] == _CYLINDER
         radius = math.sqrt(x * x + y * y)
         along = z if is_cylinder else radius
@@ -203,7 +194,7 @@ def trace(
         row[SURFACE], row[ARC], row[CURVATURE], row[Q_IN] = i, arc, k, q_over_pt
         row[COSINE] = (x * math.cos(phi) + y * math.sin(phi)) / radius
         row[SINE] = (y * math.cos(phi) - x * math.sin(phi)) / radius
-        row[MEASURED] = surfaces[i, ACTIVE] if first else 0.0
+        row[MEASURED] = surfaces[i, ACTIVE] if not is_cylinder or abs(row[SINE]) <= max_snp else 0.0
         row[RADIUS], row[Z] = radius, z
         p = _note_material(row, surfaces[i], p, mass, charge, tgl)
         if p <= 0.0:

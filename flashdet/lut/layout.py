@@ -78,8 +78,11 @@ class Layout:
         Right hits that a track needs; the efficiency counts them, and no track is found that crosses fewer layers.
     maximum_wrong_hits : int
         Hits of other particles that a found track may have.
+    maximum_snp : float
+        Largest sine of the angle of incidence, in the transverse plane, under which a cylinder gives a hit. A particle
+        of curvature radius R meets a cylinder of radius r under r/(2 R). (Default: DetectorK of DelphesO2.)
     minimum_radius : float
-        The helix must be able to reach this radius [cm]: pt > 0.3 |charge| B r/2.
+        The helix must be able to reach this radius [cm] under `maximum_snp`: pt >= 0.3 |charge| B r/(2 maximum_snp).
     energy_straggling : bool
         Let the fluctuation of the energy loss enter the covariance.
     source : str
@@ -91,6 +94,7 @@ class Layout:
     layers: tuple[Layer, ...]
     minimum_hits: int = FEWEST_HITS
     maximum_wrong_hits: int = 0
+    maximum_snp: float = 0.85
     minimum_radius: float = 0.0
     energy_straggling: bool = True
     source: str = ""
@@ -101,6 +105,8 @@ class Layout:
             raise LutError("a tracker without a field measures no momentum; allowed: any field but 0 T", self.name)
         if self.minimum_hits < FEWEST_HITS:
             raise LutError(f"{self.minimum_hits} minimum hits; allowed: {FEWEST_HITS} or more", self.name)
+        if not 0.0 < self.maximum_snp <= 1.0:
+            raise LutError(f"maximum_snp {self.maximum_snp:g}; allowed: above 0, at most 1", self.name)
         if n_active < self.minimum_hits:
             raise LutError(f"{n_active} measuring layers cannot give {self.minimum_hits} hits", self.name)
         names = [layer.name for layer in self.layers]

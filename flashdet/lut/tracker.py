@@ -3,8 +3,8 @@
 For each (eta, pt) a positive particle of the species' own mass and charge starts at the origin and is followed through
 all layers, inert ones included (:mod:`flashdet.kernels.trace`). The covariance at the point of closest approach to the
 z axis comes from all hits on the way, with all correlations, without a vertex constraint and without a start
-covariance (:mod:`flashdet.kernels.kalman`). The efficiency is the probability of enough right hits given the efficiency of each
-layer and the density of other particles' hits; no random number is involved.
+covariance (:mod:`flashdet.kernels.kalman`). The efficiency is the probability of enough right hits given the efficiency
+of each layer and the density of other particles' hits; no random number is involved.
 
 Tables are for positive charge in a positive field, and the pt axis is the true transverse momentum, twice the rigidity
 for helium. For the opposite charge or field the covariances of y, snp or q/pt with z or tgl change sign.
@@ -17,8 +17,9 @@ flight, noise, tracks of secondaries in the hit density.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ from flashdet.kernels.jit import kernel
 from flashdet.kernels.kalman import confusion, covariance_of, fit_inward
 from flashdet.kernels.trace import EFFICIENCY, MEASURED, N_CROSSING_COLUMNS, STRAGGLE, trace
 from flashdet.lut.axis import Axis
+from flashdet.lut.checks import find_holes
+from flashdet.lut.files import SUFFIX, write_table
 from flashdet.lut.layout import Layout
 from flashdet.lut.table import Lut
 from flashdet.species import SPECIES, SPECIES_CHARGE, SPECIES_MASS, SPECIES_PDG
@@ -64,9 +67,9 @@ class Axes:
 #: Chosen such that linear interpolation in (log nch, eta, log pt) is within 2 % of the exact sigma away from the edges
 #: of layers (tests/physics/test_tracker_tables.py).
 DEFAULT_AXES = Axes(
-    nch=Axis("nch", "", 8, 1.0, 1e4, "log", "clamp", "linear"),
-    eta=Axis("eta", "", 64, -4.0, 4.0, "linear", "reject", "linear"),
-    pt=Axis("pt", "GeV", 96, 0.01, 100.0, "log", "clamp", "linear"),
+    nch=Axis("nch", "", 12, 1.0, 1e4, "log", "clamp", "linear"),
+    eta=Axis("eta", "", 80, -4.0, 4.0, "linear", "reject", "linear"),
+    pt=Axis("pt", "GeV", 120, 0.01, 100.0, "log", "clamp", "linear"),
     radius=Axis("radius", "cm", 1, 0.0, 100.0, "linear", "clamp", "none"),
 )
 
@@ -108,6 +111,7 @@ def _solve_grid(
     nch: NDArray[np.float64],
     min_hits: int,
     max_wrong: int,
+    max_snp: float,
     min_pt: float,
     covariance: NDArray[np.float64],
     efficiency: NDArray[np.float64],
@@ -117,16 +121,16 @@ def _solve_grid(
 ) -> None:
     """Fill covariance (eta, pt, 15), efficiency (nch, eta, pt), n_hits and valid (eta, pt)."""
     n_surfaces = surfaces.shape[0]
-    passed = np.empty(n_surfaces, np.int64)
-    crossings = np.empty((2 * n_surfaces, N_CROSSING_COLUMNS))
-    predictions = np.empty((2 * n_surfaces, 5, 5))
+    passed = np.empty(n_surfaces, np.bool_)
+    crossings = np.empty((n_surfaces, N_CROSSING_COLUMNS))
+    predictions = np.empty((n_surfaces, 5, 5))
     info, work = np.empty((5, 5)), np.empty(15)
     table = np.empty((min_hits + 1, max_wrong + 1))
     found, right = np.empty(n_surfaces), np.empty(n_surfaces)
     for i in range(len(eta)):
         tgl = math.sinh(eta[i])
         for j in range(len(pt)):
-            n = trace(surfaces, field, mass, charge, pt[j], eta[i], passed, crossings)
+            n = trace(surfaces, field, mass, charge, pt[j], eta[i], max_snp, passed, crossings)
             hits = 0
             for m in range(n):
                 hits += int(crossings[m, MEASURED])
@@ -158,7 +162,7 @@ def _run(layout: Layout, i_species: int, eta: Any, pt: Any, nch: Any) -> tuple[N
     efficiency = np.zeros((len(nch), len(eta), len(pt)))
     n_hits = np.zeros((len(eta), len(pt)), np.int64)
     valid = np.zeros((len(eta), len(pt)), np.bool_)
-    coefficients = np.zeros((2 * len(surfaces), 2))
+    coefficients = np.zeros((len(surfaces), 2))
     _solve_grid(
         surfaces,
         float(layout.field),
@@ -170,7 +174,8 @@ def _run(layout: Layout, i_species: int, eta: Any, pt: Any, nch: Any) -> tuple[N
         nch,
         int(layout.minimum_hits),
         int(layout.maximum_wrong_hits),
-        0.5 * PT_PER_TESLA_CM * charge * abs(layout.field) * layout.minimum_radius,
+        float(layout.maximum_snp),
+        PT_PER_TESLA_CM * charge * abs(layout.field) * layout.minimum_radius / (2.0 * layout.maximum_snp),
         covariance,
         efficiency,
         n_hits,
@@ -274,6 +279,7 @@ def _build(layout: Layout, index: int, axes: Axes) -> Lut:
         covariance = np.concatenate([mirrored, covariance])
         efficiency = np.concatenate([efficiency[:, ::-1][:, :n_left], efficiency], axis=1)
         valid = np.concatenate([valid[::-1][:n_left], valid])
+    n_filled = _fill_holes(covariance, valid)
     return Lut(
         species=SPECIES[index],
         pdg=SPECIES_PDG[index],
@@ -290,7 +296,58 @@ def _build(layout: Layout, index: int, axes: Axes) -> Lut:
             "layout_source": layout.source,
             "layout_sha256": layout.sha256,
             "reference_charge": 1,
+            "cells_without_acceptance_filled": n_filled,
             "minimum_hits": layout.minimum_hits,
             "maximum_wrong_hits": layout.maximum_wrong_hits,
         },
     )
+
+
+def _fill_holes(covariance: NDArray[np.float64], valid: NDArray[np.bool_]) -> int:
+    """Give single cells between valid ones the mean covariance of these, in place; returns how many.
+
+    At the lowest pt the set of layers that a helix crosses can change so that one bin lacks a hit and both its
+    neighbours do not. Such a cell keeps its efficiency of zero, but does not cut the valid region.
+    """
+    n_filled = 0
+    while (holes := np.argwhere(find_holes(valid[np.newaxis])[0])).size:
+        for i, j in holes:
+            in_pt = np.flatnonzero(valid[i])
+            below, above = in_pt[in_pt < j], in_pt[in_pt > j]
+            pair = ((i, below[-1]), (i, above[0])) if below.size and above.size else ((i - 1, j), (i + 1, j))
+            covariance[i, j] = 0.5 * (covariance[pair[0]] + covariance[pair[1]])
+        valid[holes[:, 0], holes[:, 1]] = True
+        n_filled += len(holes)
+    return n_filled
+
+
+def write_luts(luts: Mapping[str, Lut], directory: str | Path, overwrite: bool = False) -> list[Path]:
+    """Write one native file per species, ``directory/pion.lut.npz``.
+
+    Numbers are rounded to 12 bits (1e-4), far below the accuracy of the model, which halves the files.
+
+    Parameters
+    ----------
+    luts : mapping of str to Lut
+        From :func:`build_luts`.
+    directory : str or pathlib.Path
+        Made if it does not exist.
+    overwrite : bool
+        Replace existing files.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The files.
+
+    Raises
+    ------
+    OutputError
+        A file exists or cannot be written.
+    """
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}{SUFFIX}" for name in luts]
+    for lut, path in zip(luts.values(), paths, strict=True):
+        write_table(lut, path, overwrite, bits=12)
+    return paths
