@@ -110,6 +110,8 @@ def read_alice(path: str | Path, species: str | None = None, efficiency: int = 1
     i = SPECIES.index(found)
     nch, radius, eta, pt = axes
     valid, bulk, exceptions = _merge_multiplicities(body, axes, where)
+    with np.errstate(invalid="ignore"):
+        covariance = bulk[..., _COVM].astype(np.float64)
     lut = Lut(
         species=found,
         pdg=SPECIES_PDG[i],
@@ -119,7 +121,7 @@ def read_alice(path: str | Path, species: str | None = None, efficiency: int = 1
         efficiency_axes=(nch, eta, pt),
         efficiency=_merge_radii(body, valid, _EFFICIENCY + efficiency - 1, where),
         covariance_axes=(radius, eta, pt),
-        covariance=bulk[..., _COVM].astype(np.float64),
+        covariance=covariance,
         valid=valid,
         meta={"source": f"ALICE lutCovm {VERSION}", "file": Path(path).name, "efficiency": efficiency},
         eigen=AliceEigen(
@@ -169,7 +171,8 @@ def _merge_multiplicities(
     first = np.argmax(flags, axis=0)[None, ..., None]
     bulk = np.take_along_axis(body[..., _BULK], first, axis=0)[0].view("<f4")
     kept = bulk.copy()
-    kept[..., _COVM] = bulk[..., _COVM].astype(np.float64).astype("<f4")
+    with np.errstate(invalid="ignore"):  # entries that are not valid may hold any bits, signalling NaNs too
+        kept[..., _COVM] = bulk[..., _COVM].astype(np.float64).astype("<f4")
     exceptions: NDArray[np.bool_] = np.logical_or.reduce(body[..., _BULK] != kept.view("<u4"), axis=-1)
     wrong = np.argwhere(exceptions & (flags == 1))
     if len(wrong):
