@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flashdet.card import Card
     from flashdet.event import EventBatch
+    from flashdet.io.read import read
     from flashdet.lut.table import Lut
     from flashdet.pipeline import Pipeline
     from flashdet.registry import register
@@ -26,11 +27,12 @@ _PUBLIC = {
     "Lut": "flashdet.lut.table",
     "Pipeline": "flashdet.pipeline",
     "Stage": "flashdet.stages.base",
+    "read": "flashdet.io.read",
     "register": "flashdet.registry",
     "simulate": "flashdet.run",
 }
 
-__all__ = ["Card", "EventBatch", "Lut", "Pipeline", "Stage", "__version__", "register", "simulate"]
+__all__ = ["Card", "EventBatch", "Lut", "Pipeline", "Stage", "__version__", "read", "register", "simulate"]
 
 
 def __getattr__(name: str) -> Any:

@@ -25,6 +25,8 @@ from flashdet.cardfile import Node, Place, Problems
 from flashdet.cardmerge import Loader, apply, stage_name
 from flashdet.config import AnyField, StageConfig, StrictModel
 from flashdet.errors import CardError
+from flashdet.lut import catalog
+from flashdet.lut.files import SUFFIX
 from flashdet.shipped import shipped
 from flashdet.species import SPECIES
 
@@ -222,8 +224,25 @@ def _expand_luts(tree: Node, directory: Path, problems: Problems) -> Node:
     node = tree.child("luts")
     if node is None or not isinstance(node.value, str):
         return tree
-    entries = {s: Node(f"{node.value}/{s}", node.place, node.key) for s in SPECIES}
+    names = _tables_in(node.value, directory)
+    if not names:
+        folders = {name.rpartition("/")[0] for name in catalog.read_index()}
+        text = (
+            f"no folder of tables, shipped or beside the card; got {node.value!r}; {registry.near(node.value, folders)}"
+        )
+        problems.add(node.place, "luts", text, True)
+    entries = {species: Node(name, node.place, node.key) for species, name in names.items()}
     return Node({**tree.value, "luts": Node(entries, node.place, node.key)}, tree.place, tree.key)
+
+
+def _tables_in(folder: str, directory: Path) -> dict[str, str]:
+    """Names of the tables of a folder by species: shipped ones, else ``SPECIES.lut.npz`` beside the card."""
+    index = catalog.read_index()
+    names = {s: f"{folder}/{s}" for s in SPECIES if f"{folder}/{s}" in index and index[f"{folder}/{s}"].kind == "lut"}
+    if names:
+        return names
+    files = {s: f"{folder}/{s}{SUFFIX}" for s in SPECIES}
+    return {s: name for s, name in files.items() if (directory / name).is_file()}
 
 
 def _validate(model: type[BaseModel], node: Node, at: tuple[str, ...], problems: Problems) -> Any:

@@ -18,6 +18,8 @@ from flashdet.card import Card, StageEntry
 from flashdet.columns import Column
 from flashdet.errors import CardError, ColumnError, FlashDetError, LutError, StageError
 from flashdet.event import EventBatch, Table
+from flashdet.lut import catalog
+from flashdet.lut.atomic import sha256_of
 from flashdet.lut.table import Lut, Map
 from flashdet.registry import near, writers
 from flashdet.rng import Draw
@@ -99,8 +101,9 @@ class Pipeline:
 
     @property
     def lut_hashes(self) -> dict[str, str]:
-        """SHA-256 of each tracking LUT, by its species."""
-        return {species: str(lut.meta.get("sha256", "")) for species, lut in self.luts.items()}
+        """SHA-256 of the file of each tracking LUT, by its name in the card."""
+        names = self.card.model.luts.values()
+        return {name: sha256_of(catalog.find(name, self.card.directories)) for name in names}
 
     def check(self) -> None:
         """Replay who reads and writes what, without events.
@@ -119,16 +122,28 @@ class Pipeline:
             where = self.card.where("stages", users[0])
             lines.append(f"{where}: the stage needs tracking LUTs; add luts: to the card, e.g. luts: alice3")
         output = self.card.model.output
-        tables = {*self.tables, *(name for s in self.stages for name in (s.name, s.kind))}
+        owners = [s for s in self.stages if any(f"{t}_".startswith(f"{s.name}_") for t in self.tables)]
+        tables = {*self.tables, *(name for s in owners for name in (s.name, s.kind))}
         for i, table in enumerate(output.tables or ()):
             if table not in tables:
                 where = self.card.where("output", "tables", i)
                 lines.append(f"{where}: no stage makes a table {table!r}; {near(table, tables)}")
+        lines += self._check_tracks()
         if output.format not in writers.names():
             where = self.card.where("output", "format")
             lines.append(f"{where}: unknown output format {output.format!r}; {near(output.format, writers.names())}")
         if lines:
             raise CardError("\n".join(lines))
+
+    def _check_tracks(self) -> Iterable[str]:
+        """Tables whose rows are those of ``track`` cannot be written without it."""
+        wanted = self.card.model.output.tables
+        if wanted is None or "track" in wanted:
+            return
+        for i, table in enumerate(wanted):
+            if any(table in (s.name, s.kind) and s.kind != "vertex" and s.name in self.tables for s in self.stages):
+                where = self.card.where("output", "tables", i)
+                yield f"{where}: the rows of {table!r} are those of 'track': list both"
 
     def _check_stage(self, i: int) -> Iterable[str]:
         """Problems of stage `i` with those before it."""
@@ -194,10 +209,11 @@ def load_luts(card: Card) -> dict[str, Lut]:
     """
     luts, lines = {}, []
     for species, name in card.model.luts.items():
-        from flashdet.lut import catalog
-
         try:
-            luts[str(species)] = catalog.load(name, card.directories)
+            lut = catalog.load_lut(name, card.directories)
+            if lut.species != species:
+                raise LutError(f"{name} is a table of {lut.species}")
+            luts[str(species)] = lut
         except LutError as error:
             lines.append(f"{card.where('luts', species)}: {error}")
     if lines:
@@ -207,8 +223,6 @@ def load_luts(card: Card) -> dict[str, Lut]:
 
 def load_map(card: Card, name: str) -> Map:
     """Map of a card by its name or path; see `flashdet.lut.catalog`."""
-    from flashdet.lut import catalog
-
     return catalog.load_map(name, card.directories)
 
 
@@ -256,10 +270,17 @@ def _attach(batch: EventBatch, output: StageOutput, stage: Stage) -> None:
     for table in output.tables:
         batch.add(table)
         complete = batch[table.name]
-        if "has_signal" in table and not np.array_equal(table.offsets, batch["track"].offsets):
-            raise StageError(f"the rows of {table.name} are not those of track", _name(stage))
+        if table.name == stage.name and stage.kind != "vertex" and not _same_rows(batch, table, "track"):
+            text = f"the rows of {table.name} are not those of track, as they must be in a table named as its stage"
+            raise StageError(text, _name(stage))
+        if table.name.endswith("_event") and not _same_rows(batch, table, "event"):
+            raise StageError(f"{table.name} has not one row per event, as its name promises", _name(stage))
         for name in table:
             _check_values(batch, complete, promised[table.name, name], stage)
+
+
+def _same_rows(batch: EventBatch, table: Table, other: str) -> bool:
+    return other in batch and np.array_equal(table.offsets, batch[other].offsets)
 
 
 def _name(stage: Stage) -> str:

@@ -1,7 +1,159 @@
-"""``flashdet lut``: lookup tables."""
+"""``flashdet lut``: what tables there are, how to make, convert, check and draw them."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
-app = typer.Typer(help="Lookup tables: list, info, build, convert, validate, plot.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from flashdet.lut.table import Lut
+
+app = typer.Typer(
+    help="Lookup tables: list, info, build, convert, validate, plot.", no_args_is_help=True, rich_markup_mode=None
+)
+build = typer.Typer(help="Make tables: from a layout (analytic tracker).", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(build, name="build")
+
+Tables = Annotated[list[str], typer.Argument(metavar="TABLE...", help="Shipped tables (alice3/pion) or files.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
+
+
+@app.command("list")
+def list_tables() -> None:
+    """Shipped tables and where they come from."""
+    from flashdet.lut.catalog import read_index
+
+    for name, entry in read_index().items():
+        print(f"{name:<28} {entry.kind:<4} {entry.origin}")
+
+
+@app.command()
+def info(tables: Tables) -> None:
+    """Axes, units, ranges and origin of tables."""
+    from flashdet.lut.atomic import sha256_of
+    from flashdet.lut.catalog import find, load
+
+    for name in tables:
+        print(f"{name}: {load(name).info()}")
+        print(f"sha256: {sha256_of(find(name))}")
+
+
+@app.command()
+def validate(tables: Tables) -> None:
+    """Check tables: axes, efficiencies, positive definite covariances, holes. All problems of all tables are told."""
+    from flashdet.errors import LutError
+    from flashdet.lut.catalog import load
+
+    failed = False
+    for name in tables:
+        try:
+            load(name).validate()
+        except LutError as error:
+            failed = True
+            print(f"{name}: {error}", file=sys.stderr)
+        else:
+            print(f"{name}: ok")
+    if failed:
+        raise typer.Exit(LutError.exit_code)
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(metavar="IN", help="A shipped table or a file.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="NAME.lut.npz, or NAME.dat for ALICE.")],
+    efficiency: Annotated[
+        int, typer.Option("--efficiency", min=1, max=2, help="Which efficiency of an ALICE file to take.")
+    ] = 1,
+    bits: Annotated[
+        int | None, typer.Option("--bits", min=8, max=23, help="Significant bits of native values. Default: all.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Turn an ALICE lutCovm binary into a native table, or the other way round."""
+    from flashdet.errors import OutputError
+    from flashdet.lut.alice import read_alice, write_alice
+    from flashdet.lut.catalog import find, load, load_lut
+    from flashdet.lut.files import SUFFIX, write_table
+
+    if target.name.endswith(SUFFIX):
+        table = read_alice(find(source), efficiency=efficiency) if efficiency == 2 else load(source)
+        write_table(table, target, overwrite, bits)
+    elif target.suffix == ".dat":
+        write_alice(load_lut(source), target, overwrite)
+    else:
+        raise OutputError(f"the name tells the format; allowed: NAME{SUFFIX} (native), NAME.dat (ALICE)", str(target))
+    print(f"wrote {target}")
+
+
+@app.command()
+def plot(
+    tables: Tables,
+    output: Annotated[Path, typer.Option("-o", "--output", help="PNG, PDF or SVG file.")],
+    eta: Annotated[list[float] | None, typer.Option("--eta", help="Where to cut in eta; may be repeated.")] = None,
+    pt: Annotated[list[float] | None, typer.Option("--pt", help="Where to cut in pt [GeV]; may be repeated.")] = None,
+    nch: Annotated[float, typer.Option("--nch", help="dN/deta at which the efficiency is drawn.")] = 100.0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw efficiency and resolutions of one to four tables against pt and eta."""
+    from flashdet.lut.catalog import load_lut
+    from flashdet.lut.plot import plot_lut
+
+    plot_lut([load_lut(name) for name in tables], tables, output, eta, pt, nch, overwrite)
+    print(f"wrote {output}")
+
+
+@build.command("layout")
+def build_layout(
+    layout: Annotated[str, typer.Argument(metavar="LAYOUT", help="Shipped layout (alice3_v3) or a file.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the tables, one file per species.")],
+    species: Annotated[
+        list[str] | None, typer.Option("--species", help="Only this species; may be repeated. Default: all.")
+    ] = None,
+    bits: Annotated[
+        int | None, typer.Option("--bits", min=8, max=23, help="Significant bits of the values. Default: all.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Build the tables of a tracker from its layers."""
+    from flashdet.layout import read_layout
+    from flashdet.lut.files import SUFFIX
+    from flashdet.lut.tracker import build_luts
+    from flashdet.species import SPECIES
+
+    wanted = tuple(species or SPECIES)
+    paths = {s: output / f"{s}{SUFFIX}" for s in wanted}
+    described = read_layout(layout)
+    if not overwrite:
+        _refuse_existing(paths)
+    luts = build_luts(described, wanted, progress=_progress if sys.stderr.isatty() else None)
+    _write(luts, paths, overwrite, bits)
+
+
+def _progress(done: int, total: int, species: str) -> None:
+    print(f"{done}/{total} {species}", file=sys.stderr)
+
+
+def _refuse_existing(paths: dict[str, Path]) -> None:
+    from flashdet.errors import OutputError
+
+    for path in paths.values():
+        if path.exists():
+            raise OutputError("exists already", str(path), "choose another folder or pass --overwrite")
+
+
+def _write(luts: dict[str, Lut], paths: dict[str, Path], overwrite: bool, bits: int | None) -> None:
+    from flashdet.errors import OutputError
+    from flashdet.lut.files import write_table
+
+    try:
+        for folder in {path.parent for path in paths.values()}:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot be made: {error.strerror}", str(folder)) from error
+    for species, lut in luts.items():
+        lut.validate()
+        write_table(lut, paths[species], overwrite, bits)
+        print(f"wrote {paths[species]}")

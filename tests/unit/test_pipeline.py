@@ -40,17 +40,20 @@ def events(n_events, first=0, size=5):
 
 
 def noise(done, name="dummy"):
-    return concat([r.batch for r in done])[name]["noise"]
+    return concat([r.batch for r in done])[f"{name}_particle"]["noise"]
 
 
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("nan", "stage 'dummy', column dummy.noise: event 7, row 3: the value is nan, must be finite; 1 of 10 rows"),
-        ("dtype", r"column dummy.noise: got values of type float32\[\], the data model says float64\[\]"),
-        ("missing", "does not write what it promises; missing: dummy.noise; not promised: nothing"),
-        ("extra", "missing: nothing; not promised: dummy.more"),
-        ("rows", "stage 'dummy': dummy.noise: got 10 rows, the table has 2"),
+        (
+            "nan",
+            "stage 'dummy', column dummy_particle.noise: event 7, row 3: the value is nan, must be finite; 1 of 10 rows",
+        ),
+        ("dtype", r"column dummy_particle.noise: got values of type float32\[\], the data model says float64\[\]"),
+        ("missing", "does not write what it promises; missing: dummy_particle.noise; not promised: nothing"),
+        ("extra", "missing: nothing; not promised: dummy_particle.more"),
+        ("rows", "stage 'dummy': dummy_particle.noise: got 10 rows, the table has 2"),
     ],
 )
 def test_a_broken_promise_is_reported(fault, message, tmp_path):
@@ -78,17 +81,17 @@ def test_numbers_belong_to_the_stage_name_and_seed(tmp_path):
     pair = pipeline(tmp_path, both).run(events(4)).batch
     swapped = pipeline(tmp_path, "  - {kind: dummy, name: other}\n  - {kind: dummy}\n").run(events(4)).batch
     seeded = pipeline(tmp_path, seed=2).run(events(4)).batch
-    np.testing.assert_array_equal(alone["dummy"]["noise"], pair["dummy"]["noise"])
-    np.testing.assert_array_equal(pair["other"]["noise"], swapped["other"]["noise"])
-    assert not np.any(pair["other"]["noise"] == pair["dummy"]["noise"])
-    assert not np.any(seeded["dummy"]["noise"] == alone["dummy"]["noise"])
+    np.testing.assert_array_equal(alone["dummy_particle"]["noise"], pair["dummy_particle"]["noise"])
+    np.testing.assert_array_equal(pair["other_particle"]["noise"], swapped["other_particle"]["noise"])
+    assert not np.any(pair["other_particle"]["noise"] == pair["dummy_particle"]["noise"])
+    assert not np.any(seeded["dummy_particle"]["noise"] == alone["dummy_particle"]["noise"])
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("size", [1, 3, 20])
 def test_results_do_not_depend_on_batches_or_threads(threads, size, tmp_path):
     whole = events(20)
-    expected = pipeline(tmp_path).run(whole).batch["dummy"]["noise"]
+    expected = pipeline(tmp_path).run(whole).batch["dummy_particle"]["noise"]
     parts = (whole.slice_events(i, min(i + size, 20)) for i in range(0, 20, size))
     done = list(results(parts, pipeline(tmp_path), threads))
     assert noise(done).tobytes() == expected.tobytes()

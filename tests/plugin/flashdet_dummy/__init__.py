@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from typing import Literal
 
 import numpy as np
 
 from flashdet.columns import EVENT, PARTICLE, Column, for_stage
-from flashdet.config import StageConfig, Time
+from flashdet.config import StageConfig, Time, TimeOrZero
 from flashdet.event import EventBatch, Table
 from flashdet.kernels.philox import normals
 from flashdet.rng import Draw
 from flashdet.stages.base import Setup, Stage, StageOutput
 
-NOISE = Column("dummy", "noise", "f8", "ns", "a normal number per particle")
+NOISE = Column("dummy_particle", "noise", "f8", "ns", "a normal number per particle")
 
 
 class DummyConfig(StageConfig):
@@ -23,6 +24,8 @@ class DummyConfig(StageConfig):
     """Standard deviation."""
     fault: Literal["none", "nan", "dtype", "missing", "extra", "rows", "crash"] = "none"
     """What to do wrong."""
+    delay: TimeOrZero = "0 s"
+    """How long to sleep before each batch."""
 
 
 class Dummy(Stage):
@@ -38,6 +41,7 @@ class Dummy(Stage):
 
     def run(self, batch: EventBatch, draw: Draw) -> StageOutput:
         """Draw one number per particle."""
+        time.sleep(self.config.delay * 1e-9)
         particle, key = batch["particle"], batch["event"]["key"]
         noise = np.empty(particle.n_rows)
         for event, (start, stop) in enumerate(zip(particle.offsets[:-1], particle.offsets[1:], strict=True)):
@@ -59,4 +63,4 @@ class Dummy(Stage):
         if fault == "rows":
             columns = {"noise": noise}
         counts = {"particles": int(particle.n_rows), "warning: odd": int(batch.n_events % 2)}
-        return StageOutput((Table(self.name, offsets, columns),), counts)
+        return StageOutput((Table(f"{self.name}_particle", offsets, columns),), counts)
