@@ -158,9 +158,9 @@ def _slopes(d: Floats, inverse: Floats, amplitude: Floats, i: int, t: float) -> 
 
 @inline
 def _vote(
-    d: Floats, inverse: Floats, amplitude: Floats, n: int, sigma_prior: float, votes: Floats
+    d: Floats, inverse: Floats, amplitude: Floats, n: int, sigma_prior: float, votes: Floats, mine: Floats
 ) -> float:  # fmt: skip
-    """Grid point with the highest sum of log-likelihoods, each taken as max(0, log amplitude - x^2/2)."""
+    """Grid point with the highest sum of log-likelihoods, each taken as the largest log amplitude - x^2/2 or 0."""
     narrowest = 0.0
     stride = 1 + (n - 1) // _VOTERS
     for i in range(0, n, stride):
@@ -173,6 +173,7 @@ def _vote(
         x = (first + k * step) / sigma_prior
         votes[k] = -0.5 * x * x
     for i in range(0, n, stride):
+        mine[:n_points] = 0.0
         for h in range(d.shape[1]):
             if amplitude[i, h] <= 1.0 or inverse[i, h] * (_WIDE * _WIDE) < narrowest:
                 continue
@@ -183,7 +184,10 @@ def _vote(
             end = min(n_points, math.floor((d[i, h] + reach - first) / step) + 1)
             for k in range(begin, end):
                 x = first + k * step - d[i, h]
-                votes[k] += height - half * x * x
+                vote = height - half * x * x
+                if vote > mine[k]:
+                    votes[k] += vote - mine[k]
+                    mine[k] = vote
     best = 0
     for k in range(1, n_points):
         if votes[k] > votes[best]:
@@ -198,7 +202,7 @@ def _climb(
 ) -> tuple[float, float]:  # fmt: skip
     """Posterior of many measurements; see :func:`common_offset`."""
     prior = 1.0 / (sigma_prior * sigma_prior)
-    t = _vote(d, inverse, amplitude, n, sigma_prior, scratch[0])
+    t = _vote(d, inverse, amplitude, n, sigma_prior, scratch[0], scratch[1])
     gradient, information, certain = 0.0, prior, prior
     for iteration in range(max_iterations):
         gradient, information, certain = -t * prior, prior, prior

@@ -1,0 +1,141 @@
+"""Common offset of ambiguous measurements: closed forms, and the posterior integrated with brute force."""
+
+import numpy as np
+import pytest
+
+from flashdet.kernels.offset import N_GRID, common_offset, scratch_sizes
+
+PRIOR = 0.2
+SIGMA_MIN = 0.015
+
+
+def search(d, sigma, amplitude, prior=PRIOR):
+    d, sigma, amplitude = (np.ascontiguousarray(a, float) for a in np.broadcast_arrays(d, sigma, amplitude))
+    n = len(d)
+    loo, loo_error = np.full(n, np.nan), np.full(n, np.nan)
+    scratch = np.full(scratch_sizes(prior, SIGMA_MIN), np.nan)
+    all_ = common_offset(d, 1 / sigma**2, amplitude, n, prior, 20, loo, loo_error, scratch)
+    return all_, loo, loo_error
+
+
+def posterior(d, sigma, amplitude, prior=PRIOR):
+    """Mean and standard deviation of the posterior by brute force."""
+    t = np.linspace(-5 * prior, 5 * prior, 6001)
+    density = np.exp(-0.5 * (t / prior) ** 2)
+    for i in range(len(d)):
+        density *= 1 + (amplitude[i, :, None] * np.exp(-0.5 * ((d[i, :, None] - t) / sigma[i, :, None]) ** 2)).sum(0)
+        density /= density.max()
+    mean = (density * t).sum() / density.sum()
+    return mean, np.sqrt((density * (t - mean) ** 2).sum() / density.sum())
+
+
+def mixture(rng, n, outliers=0.1):
+    """Three hypotheses as in a time-of-flight measurement: the right one near 0.1, others displaced."""
+    sigma = rng.uniform(0.02, 0.05, (n, 3))
+    shift = np.sort(rng.exponential(0.3, (n, 3)), axis=1)
+    right = rng.choice(3, n, p=(0.6, 0.2, 0.2))
+    d = 0.1 + np.take_along_axis(shift, right[:, None], 1) - shift + rng.normal(0, sigma)
+    d[rng.random(n) < outliers] += 1.0
+    return d, sigma, np.array([0.6, 0.2, 0.2]) * 15 / sigma
+
+
+@pytest.mark.parametrize("n", [2, N_GRID, N_GRID + 1, 40])
+def test_gaussian_case_is_the_weighted_mean(n):
+    rng = np.random.default_rng(n)
+    sigma = rng.uniform(0.02, 0.05, (n, 1))
+    d = 0.15 + rng.normal(0, sigma)
+    # outliers a million times less likely: a single normal density is left
+    (offset, error), loo, loo_error = search(d, sigma, 1e6)
+    weight = 1 / sigma[:, 0] ** 2
+    total = weight.sum() + 1 / PRIOR**2
+    assert offset == pytest.approx((weight * d[:, 0]).sum() / total, abs=1e-3 * error)
+    assert error == pytest.approx(total**-0.5, rel=2e-3)
+    for i in range(n):
+        rest = np.delete(weight, i)
+        total = rest.sum() + 1 / PRIOR**2
+        assert loo[i] == pytest.approx((rest * np.delete(d[:, 0], i)).sum() / total, abs=1e-3 * loo_error[i])
+        assert loo_error[i] == pytest.approx(total**-0.5, rel=2e-3)
+
+
+@pytest.mark.parametrize("n", range(2, N_GRID + 1))
+def test_few_ambiguous_measurements_against_brute_force(n):
+    rng = np.random.default_rng(10 + n)
+    for _ in range(20):
+        d, sigma, amplitude = mixture(rng, n)
+        (offset, error), loo, loo_error = search(d, sigma, amplitude)
+        mean, width = posterior(d, sigma, amplitude)
+        # the grid stops at 5 standard deviations of the prior
+        assert offset == pytest.approx(mean, abs=2e-3 * width)
+        assert error == pytest.approx(width, rel=2e-3)
+        for i in range(n):
+            mean, width = posterior(*(np.delete(a, i, 0) for a in (d, sigma, amplitude)))
+            assert loo[i] == pytest.approx(mean, abs=2e-3 * width)
+            assert loo_error[i] == pytest.approx(width, rel=2e-3)
+
+
+@pytest.mark.parametrize("n", [12, 30, 100])
+def test_many_ambiguous_measurements_against_brute_force(n):
+    rng = np.random.default_rng(100 + n)
+    clear = 0
+    for _ in range(12):
+        d, sigma, amplitude = mixture(rng, n)
+        (offset, error), loo, loo_error = search(d, sigma, amplitude)
+        mean, width = posterior(d, sigma, amplitude)
+        if width > 1.5 * error:
+            # two solutions compete, which this way to the posterior does not describe
+            continue
+        clear += 1
+        assert offset == pytest.approx(mean, abs=0.3 * width)
+        assert error == pytest.approx(width, rel=0.2)
+        for i in rng.choice(n, 2, replace=False):
+            mean, width = posterior(*(np.delete(a, i, 0) for a in (d, sigma, amplitude)))
+            assert loo[i] == pytest.approx(mean, abs=0.3 * width)
+            assert loo_error[i] == pytest.approx(width, rel=0.2)
+    assert clear >= (9 if n == 12 else 12)
+
+
+def test_left_out_measurement_changes_nothing():
+    rng = np.random.default_rng(5)
+    for n in (N_GRID, 30):
+        d, sigma, amplitude = mixture(rng, n, outliers=0)
+        _, loo, loo_error = search(d, sigma, amplitude)
+        moved = d.copy()
+        moved[3] += 0.07
+        _, other, other_error = search(moved, sigma, amplitude)
+        tolerance = 0.02 * loo_error[3] if n > N_GRID else 2e-5 * loo_error[3]
+        assert other[3] == pytest.approx(loo[3], abs=tolerance)
+        assert other_error[3] == pytest.approx(loo_error[3], rel=0.02)
+        assert abs(other[4] - loo[4]) > 1e-4
+
+
+def test_nothing_and_one():
+    empty = np.empty((0, 3))
+    assert search(empty, empty + 1, empty)[0] == (0.0, PRIOR)
+    (offset, error), loo, loo_error = search([[0.3]], [[0.02]], [[300.0]])
+    assert (loo[0], loo_error[0]) == (0.0, PRIOR)
+    mean, width = posterior(*(np.array([[value]]) for value in (0.3, 0.02, 300.0)))
+    # the outlier hypothesis holds it back and widens it
+    assert 0.2 < mean < 0.3 / (1 + (0.02 / PRIOR) ** 2)
+    assert width > 0.05
+    assert (offset, error) == (pytest.approx(mean, rel=2e-3), pytest.approx(width, rel=2e-3))
+
+
+def test_order_of_measurements_hardly_matters():
+    rng = np.random.default_rng(9)
+    for n in (4, 50):
+        d, sigma, amplitude = mixture(rng, n)
+        (offset, error), loo, _ = search(d, sigma, amplitude)
+        order = rng.permutation(n)
+        (again, _), loo_again, _ = search(d[order], sigma[order], amplitude[order])
+        assert again == pytest.approx(offset, abs=0.02 * error)
+        np.testing.assert_allclose(loo_again, loo[order], atol=0.02 * error)
+
+
+def test_outliers_lose_their_weight():
+    rng = np.random.default_rng(11)
+    d = 0.1 + rng.normal(0, 0.02, (40, 1))
+    d[::3] += rng.uniform(0.15, 2.0, (14, 1))
+    (offset, error), _, _ = search(d, 0.02, 300.0)
+    clean = np.delete(d[:, 0], np.s_[::3])
+    assert offset == pytest.approx(clean.mean(), abs=0.5 * error)
+    assert error == pytest.approx(0.02 / np.sqrt(26), rel=0.2)
