@@ -1,12 +1,12 @@
 """The `aod` format: ALICE AO2D tables that O2 reads, and FlashDet's own tables beside them.
 
 One directory ``DF_<n>`` per chunk, one tree per table. Every event is one bunch crossing, one collision and one
-generated collision, in this order; an event without a reconstructed vertex has a collision with 0 contributors at (0, 0, 0) and
-zero covariance, so that its tracks keep their event. Indices count rows of the same directory. Generated particles are
-put in the order of their production vertices, because O2 wants daughters as one range of rows. FlashDet's own trees are
-called ``O2fd<table>``: tables with one row per track follow the rows of O2track, those with one row per event the rows
-of O2collision, others bear ``fIndexCollisions``. Names and packed words are in :mod:`flashdet.io.aod_tables`, reading
-in :mod:`flashdet.io.aod_read`.
+generated collision, in this order; an event without a reconstructed vertex has a collision with 0 contributors at
+(0, 0, 0) and zero covariance, so that its tracks keep their event. Indices count rows of the same directory.
+Generated particles are put in the order of their production vertices, because O2 wants daughters as one range of rows.
+FlashDet's own trees are called ``O2fd<table>``: tables with one row per track follow the rows of O2track, those with
+one row per event the rows of O2collision, others bear ``fIndexCollisions``. Names and packed words are in
+:mod:`flashdet.io.aod_tables`, reading in :mod:`flashdet.io.aod_read`.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ def index_target(table: str, column: str, written: tuple[str, ...]) -> str | Non
     Parameters
     ----------
     table, column : str
-        Where the column is: ``emcal.cluster_index`` counts rows of ``emcal_cluster``, ``track_index`` those of ``track``.
+        Where the column is: ``emcal.cluster_index`` counts rows of ``emcal_cluster``, ``track_index`` of ``track``.
     written : tuple of str
         Tables in the file.
 

@@ -20,6 +20,17 @@ from flashdet.io.output import OutputSetup, Writer, camel, check_alignment, head
 
 #: Name of the tree.
 TREE = "Events"
+#: Collections to which coffea's NanoAODSchema gives behaviour that ours have not the fields for (its ``mixins``). A
+#: table of such a name gets `SIGNAL` behind it: the table ``muon`` is the collection ``MuonSignal``.
+# fmt: off
+RESERVED = frozenset((
+    "CaloMET", "ChsMET", "CorrT1METJet", "Electron", "FatJet", "FsrPhoton", "GenDressedLepton",
+    "GenIsolatedPhoton", "GenJet", "GenJetAK8", "GenMET", "GenPart", "GenVisTau", "IsoTrack", "Jet", "LHEPart",
+    "LowPtElectron", "MET", "METFixEE2017", "Muon", "PV", "Photon", "PuppiMET", "RawMET", "RawPuppiMET", "SV",
+    "SoftActivityJet", "SubGenJetAK8", "SubJet", "Tau", "TkMET", "TrigObj",
+))
+# fmt: on
+SIGNAL = "Signal"
 
 
 class NanoWriter(Writer):
@@ -38,8 +49,8 @@ class NanoWriter(Writer):
                 TREE,
                 types,
                 title=TREE,
-                counter_name=lambda collection: f"n{collection}",
-                field_name=lambda collection, field: f"{collection}_{field}",
+                counter_name=lambda outer: f"n{outer}",
+                field_name=lambda outer, inner: f"{outer}_{inner}",
             )
 
     def _write_chunk(self, batch: EventBatch) -> None:
@@ -77,10 +88,16 @@ def build_branches(batch: EventBatch, setup: OutputSetup, written: tuple[str, ..
     for name in written:
         flat = _split(batch[name])
         if setup.is_per_event(name):
-            branches |= {f"{camel(name)}_{column}": values for column, values in flat.items()}
+            branches |= {f"{collection(name)}_{column}": values for column, values in flat.items()}
         else:
-            branches[camel(name)] = rootfile.jagged(batch[name].offsets, flat)
+            branches[collection(name)] = rootfile.jagged(batch[name].offsets, flat)
     return branches
+
+
+def collection(table: str) -> str:
+    """Name of a table's collection: ``EmcalCluster`` for ``emcal_cluster``."""
+    name = camel(table)
+    return name + SIGNAL if name in RESERVED else name
 
 
 def read_nano(root: Any, header: dict[str, Any]) -> EventBatch:
@@ -105,10 +122,10 @@ def read_nano(root: Any, header: dict[str, Any]) -> EventBatch:
         offsets = np.arange(n_events + 1, dtype=np.int64)
         arrays: dict[str, NDArray[Any]] = {}
         if not per_event:
-            counts = tree[f"n{camel(name)}"].array(library="np")
+            counts = tree[f"n{collection(name)}"].array(library="np")
             offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
         for column, about in columns.items():
-            parts = [_flat(tree[f"{camel(name)}_{c}"].array()) for c in _column_parts(column, about["shape"])]
+            parts = [_flat(tree[f"{collection(name)}_{c}"].array()) for c in _column_parts(column, about["shape"])]
             arrays[column] = np.stack(parts, axis=1) if about["shape"] else parts[0]
         batch.add(Table(name, offsets, arrays))
     return batch

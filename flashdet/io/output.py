@@ -196,6 +196,9 @@ class Writer(ABC):
     def _finish(self) -> None:
         """Complete the file; the base class closes it if that is left to do."""
 
+    def _abandon(self) -> None:  # noqa: B027 - most formats have nothing to let go
+        """Let go of the file without completing it; the base class closes and removes it."""
+
     def _also_needed(self, batch: EventBatch) -> tuple[str, ...]:
         """Tables that the format uses without writing them as they are."""
         return ()
@@ -255,6 +258,7 @@ class Writer(ABC):
     def abort(self) -> None:
         """Close and remove the part file; a file of that name from before stays as it was."""
         self._pending.clear()
+        self._abandon()
         # flushing the rest to a full disk fails again; the bytes are thrown away anyway
         with suppress(OSError):
             self._file.close()

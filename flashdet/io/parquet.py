@@ -32,6 +32,7 @@ class ParquetWriter(Writer):
         # before the part file exists
         _pyarrow(OutputError, str(path))
         super().__init__(path, setup=setup, overwrite=overwrite)
+        self._writer: Any = None
 
     def _begin(self, header: dict[str, Any], first: EventBatch | None) -> None:
         import pyarrow as pa
@@ -60,6 +61,11 @@ class ParquetWriter(Writer):
 
     def _finish(self) -> None:
         self._writer.close()
+
+    def _abandon(self) -> None:
+        if self._writer is not None:
+            # otherwise the garbage collector would write the footer into the closed file
+            self._writer.is_open = False
 
 
 def read_parquet(path: str) -> tuple[EventBatch, dict[str, Any]]:

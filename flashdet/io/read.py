@@ -114,9 +114,9 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
             from flashdet.io.parquet import read_parquet_header
 
             return read_parquet_header(str(path))
-        import uproot
+        from flashdet.io.rootfile import open_for_reading
 
-        with uproot.open(path) as root:
+        with open_for_reading(path) as root:
             return _root_header(root, path)
     except FlashDetError:
         raise
@@ -137,13 +137,12 @@ def _magic(path: Path) -> bytes:
 
 
 def _read_root(path: Path) -> tuple[EventBatch, dict[str, Any]]:
-    import uproot
-
     from flashdet.io.aod_read import read_aod
     from flashdet.io.nano import read_nano
+    from flashdet.io.rootfile import open_for_reading
 
     readers = {"aod": read_aod, "nano": read_nano}
-    with uproot.open(path) as root:
+    with open_for_reading(path) as root:
         header = _root_header(root, path)
         if header["format"] not in readers:
             raise InputError(f"has the unknown format {header['format']!r}", str(path))

@@ -1,4 +1,4 @@
-"""How FlashDet writes ROOT files with uproot: compression, and bytes that depend on nothing but the content.
+"""How FlashDet opens ROOT files with uproot: compression, and bytes that depend on nothing but the content.
 
 Shared by the writers of ROOT formats; their layouts are in their own modules.
 """
@@ -9,6 +9,7 @@ import hashlib
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -59,6 +60,24 @@ def create(file: BinaryIO, header: str) -> Any:
     )
     root[HEADER] = header
     return root
+
+
+def open_for_reading(path: Path) -> Any:
+    """Open a ROOT file with plain reads: uproot's default starts an event loop with sockets even for local files.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+
+    Returns
+    -------
+    uproot.ReadOnlyDirectory
+        A context manager.
+    """
+    import uproot
+
+    return uproot.open(path, handler=uproot.MultithreadedFileSource)
 
 
 def jagged(offsets: NDArray[np.int64], content: Any) -> Any:
