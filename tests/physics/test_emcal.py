@@ -1,4 +1,4 @@
-"""Calorimeter: resolution, acceptance, ionisation, matching, and the slips of other programs that must not come back."""
+"""Calorimeter: resolution, acceptance, ionisation, matching, and slips of other programs that must not come back."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_low_momentum_tracks_curl_up():
 
 @pytest.mark.parametrize(("pdg", "charge"), [(13, 1), (211, 1), (2212, 1), (1000020040, 2)])
 def test_ionisation(pdg, charge):
-    """Energy left by other charged particles: Moyal around 204 MeV z^2, measured with the resolution; n-sigma standardised."""
+    """Energy left by other charged particles: Moyal around 204 MeV z^2; n-sigma of mean 0 and width 1."""
     n = 6000
     batch = add_tracks(make_events(np.full(n, pdg), 12.0, 0.2, np.linspace(-3, 3, n)))
     # neither resolution nor threshold: the deposit itself
@@ -221,7 +221,7 @@ def test_ionisation(pdg, charge):
 
 
 def test_slow_particles_leave_their_kinetic_energy():
-    """An alpha of kinetic energy 0.2 GeV stops before 4 x 204 MeV: expected and measured energy are its kinetic energy."""
+    """An alpha of kinetic energy 0.2 GeV stops before it leaves 4 x 204 MeV: both energies are the kinetic one."""
     kinetic, mass = 0.2, SPECIES_MASS[8]
     p = np.sqrt(kinetic * (kinetic + 2 * mass))
     n = 500
