@@ -38,7 +38,9 @@ from flashdet.lut.table import Lut
 from flashdet.species import SPECIES, SPECIES_CHARGE, SPECIES_MASS, SPECIES_PDG
 from flashdet.units import PT_PER_TESLA_CM
 
-#: Names of the packed covariances that change sign under z -> -z: exactly one of z and tgl.
+#: Goes up when the physics of the tables changes.
+BUILDER_VERSION = 1
+#: Packed covariances that change sign under z -> -z: exactly one of z and tgl.
 _ODD_IN_Z = np.array([1, 4, 6, 8, 11, 13])
 
 
@@ -293,9 +295,10 @@ def _build(layout: Layout, index: int, axes: Axes) -> Lut:
         valid=valid[np.newaxis],
         meta={
             "source": f"analytic tracker, layout {layout.name}",
+            "builder_version": BUILDER_VERSION,
+            "convention": "positive charge in a positive field; the pt axis is the true pt, also for |charge| 2",
             "layout_source": layout.source,
             "layout_sha256": layout.sha256,
-            "reference_charge": 1,
             "cells_without_acceptance_filled": n_filled,
             "minimum_hits": layout.minimum_hits,
             "maximum_wrong_hits": layout.maximum_wrong_hits,
