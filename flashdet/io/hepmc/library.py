@@ -65,8 +65,8 @@ def parse(event: TextEvent, found: Found) -> Record:
         raise InputError(lost, event.where(), SKIP_HINT)
     info = found.info
     if event.layout != ASCIIV3:
-        cycles = loaded.attributes.get("cycles")
-        info.has_cycles = cycles is not None and int(cycles) != 0
+        attributes = loaded.attributes
+        info.has_cycles = "cycles" in attributes and int(attributes["cycles"]) != 0
     ids = loaded.numpy.vertices.id
     place = -np.asarray(ids, np.int64) - 1
     if not np.array_equal(np.sort(place), np.arange(len(vertices))):
