@@ -226,7 +226,8 @@ def _path_kernel(
     cov: Floats, bz: float, surfaces: Floats, path: Floats, moments: Floats,
 ) -> None:  # fmt: skip
     for i in range(len(surface)):
-        path[i] = np.nan
+        # NaN also into the moments: memory as it comes may hold NaNs of other bits, which would travel on
+        path[i], moments[0, i], moments[1, i], moments[2, i], moments[3, i] = np.nan, np.nan, np.nan, np.nan, np.nan
         if surface[i] < 0:
             continue
         # all in the local frame: the surfaces are symmetric about the z axis, so alpha does not matter

@@ -63,6 +63,8 @@ def make_tracks(species, pt, eta, phi, cov, *, bz=2.0, vertex=(0, 0, 0, 0), size
     }
     tables = EventBatch({}, batch.weight_names)
     tables.add(Table("event", batch["event"].offsets, dict(batch["event"])))
-    tables["event"].attach("collision_time", np.zeros(batch.n_events))
+    # the time of an event is that of its first particle
+    first = np.append(vertex[:, 3], 0.0)[np.minimum(offsets[:-1], n)]
+    tables["event"].attach("collision_time", np.where(np.diff(offsets) > 0, first, 0.0))
     tables.add(Table("track", offsets, columns))
     return tables
