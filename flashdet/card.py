@@ -349,7 +349,7 @@ def schema() -> dict[str, Any]:
     models: list[type[BaseModel]] = []
     for kind, stage_class in kinds.items():
         fields: dict[str, Any] = {"kind": (Literal[kind], ...), "name": (str, kind)}
-        models.append(create_model(f"{stage_class.__name__}Stage", __base__=stage_class.Config, **fields))
+        models.append(create_model(f"{kind.capitalize()}Stage", __base__=stage_class.Config, **fields))
     wanted: list[Any] = [(CardModel, "validation"), *((m, "validation") for m in models)]
     references, merged = models_json_schema(wanted, title="FlashDet card")
     top = merged["$defs"].pop("CardModel")
