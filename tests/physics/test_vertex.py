@@ -10,6 +10,7 @@ from flashdet.event import EventBatch, Table, concat
 from flashdet.rng import Draw
 from flashdet.stages.base import Setup
 from flashdet.stages.vertex import Vertex, VertexConfig
+from flashdet.testing import check_stage
 
 FIELD = 2.0
 DRAW = Draw(np.uint64(1))
@@ -295,3 +296,11 @@ def test_agrees_with_a_dense_least_squares_fit():
     # tracks count as straight between beam spot and vertex: below 2 % of the error of the vertex
     np.testing.assert_allclose(cov @ rhs, 0, atol=0.02 * np.sqrt(cov[0, 0]))
     np.testing.assert_allclose(cov[np.tril_indices(3)], table["cov"][0], rtol=1e-3, atol=1e-3 * cov[0, 0])
+
+
+def test_promises_of_a_stage():
+    """Columns, batch splits, order of events: bitwise, also with two tracks per event and a card name of its own."""
+    rng = np.random.default_rng(10)
+    counts = np.array([6, 0, 2, 25, 1, 2])
+    batch, _ = make_tracks(rng, counts, make_vertices(rng, len(counts)), 0.2)
+    check_stage(Vertex("pv", VertexConfig(), Setup(FIELD)), batch)
