@@ -226,7 +226,7 @@ def _expand_luts(tree: Node, directory: Path, problems: Problems) -> Node:
         return tree
     names = _tables_in(node.value, directory)
     if not names:
-        folders = {name.rpartition("/")[0] for name in catalog.read_index()}
+        folders = {name.rpartition("/")[0] for name, entry in catalog.read_index().items() if entry.kind == "lut"}
         text = (
             f"no folder of tables, shipped or beside the card; got {node.value!r}; {registry.near(node.value, folders)}"
         )

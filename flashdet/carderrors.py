@@ -36,6 +36,8 @@ def report(error: ValidationError, model: type[BaseModel], node: Node, at: tuple
         last_is_new = kind == "missing"
         if last_is_new and loc in misspelt:
             continue
+        if kind == "too_short" and any(d["loc"][: len(loc)] == loc and d is not details for d in found):
+            continue  # only because its entries are wrong
         place, path = _walk(node, loc, last_is_new)
         if kind == "extra_forbidden":
             place = _key_place(node, loc) or place

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -54,10 +55,12 @@ class Quantity:
         return core_schema.no_info_before_validator_function(self.read, handler(source), serialization=write)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        allowed = "|".join(re.escape(u) for u, (d, _) in units.UNITS.items() if d == self.dimension)
         return {
             "type": "string",
             "description": f"a {self.dimension} with its unit",
             "examples": [f"1 {self.unit}"],
+            "pattern": rf"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*({allowed})\s*$",
         }
 
 
