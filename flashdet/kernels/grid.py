@@ -374,6 +374,6 @@ def lookup_nearest(
     for k in range(5):
         sigma = math.sqrt(np.float64(cells[i_cell, 16 + k]))
         for i in range(5):  # ALICE rotates c_k back with row k of the stored inverse
-            factor[i * 5 + k] = cells[i_cell, 21 + k * 5 + i] * sigma
+            factor[i * 5 + k] = float(cells[i_cell, 21 + k * 5 + i]) * sigma
     column = int(layout[i_table, START, FIRST_EFFICIENCY]) + (i_eta * n_pt + i_pt) * int(layout[i_table, NCH, N_BINS])
     return np.float64(efficiencies[column + i_nch]), status
