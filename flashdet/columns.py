@@ -232,10 +232,10 @@ VERTEX = _table(
 #: Columns that `vertex` adds to the track table.
 TRACK_VERTEX = _table(
     "track",
-    ("dca_xy", "f8", "cm", "signed transverse distance of closest approach to the primary vertex", (), "no vertex"),
+    ("dca_xy", "f8", "cm", "signed transverse distance to the primary vertex without this track", (), "no vertex"),
     ("dca_z", "f8", "cm", "z distance at that point", (), "no vertex"),
-    ("dca_xy_error", "f8", "cm", "error of dca_xy, track and vertex", (), "no vertex"),
-    ("dca_z_error", "f8", "cm", "error of dca_z, track and vertex", (), "no vertex"),
+    ("dca_xy_error", "f8", "cm", "error of dca_xy from track and that vertex", (), "no vertex"),
+    ("dca_z_error", "f8", "cm", "error of dca_z from track and that vertex", (), "no vertex"),
     ("is_pv_contributor", "?", "", "true if the track entered the primary vertex with a weight above one half"),
 )
 
