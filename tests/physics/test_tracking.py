@@ -1,93 +1,27 @@
-"""Tracking: pulls, efficiencies, covariances, the ALICE algorithm draw for draw, nuclei, losses and counters."""
+"""Tracking: pulls, efficiencies, covariances, nuclei, losses and counters."""
 
 import math
-import struct
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from tracking_tables import (
+    CORRELATION,
+    DIAGONAL,
+    deviations,
+    identities,
+    make_lut,
+    offered,
+    sigmas,
+    tracked,
+)
 
 from flashdet.errors import StageError
 from flashdet.event import EventBatch, Table
-from flashdet.kernels.philox import normals, uniforms
-from flashdet.lut.alice import read_alice
-from flashdet.lut.axis import Axis
-from flashdet.lut.table import Lut
-from flashdet.rng import Draw
-from flashdet.species import SPECIES, SPECIES_CHARGE, SPECIES_MASS, SPECIES_PDG
+from flashdet.species import SPECIES, SPECIES_PDG
 from flashdet.stages.base import Setup
-from flashdet.stages.propagate import Propagate, PropagateConfig
 from flashdet.stages.tracking import Tracking, TrackingConfig
 from flashdet.testing import check_stage, gun, make_events
-
-PARAMETERS = ("y", "z", "snp", "tgl", "q_over_pt")
-DIAGONAL = (0, 2, 5, 9, 14)
-CORRELATION = np.eye(5)
-for i, j, rho in ((0, 2, -0.65), (1, 3, -0.70), (0, 4, 0.25), (2, 4, -0.40)):
-    CORRELATION[i, j] = CORRELATION[j, i] = rho
-
-
-def sigmas(pt, eta, charge=1):
-    """Standard deviations that follow powers of pt and exponentials of eta: linear in the coordinates of the table."""
-    pt, eta = np.broadcast_arrays(pt, eta)
-    stretch = np.exp(0.3 * np.asarray(eta))
-    return np.stack(
-        [2e-3 / pt * stretch, 3e-3 / pt * stretch, 1e-3 / pt * stretch, 2e-3 / np.sqrt(pt), 0.01 * charge / pt], -1
-    )
-
-
-def make_lut(species, field=2.0, efficiency=lambda nch, eta, pt: 0.8 + 0 * (nch + eta + pt), scale=1.0, **meta):
-    charge, i = SPECIES_CHARGE[SPECIES.index(species)], SPECIES.index(species)
-    nch = Axis("nch", "", 4, 1.0, 1e4, "log")
-    radius = Axis("radius", "cm", 1, 0.0, 100.0)
-    eta = Axis("eta", "", 16, -4.0, 4.0)
-    pt = Axis("pt", "GeV", 20, 0.01, 100.0, "log")
-    sigma = scale * sigmas(pt.centers[None, :], eta.centers[:, None], charge)
-    covariance = (sigma[..., :, None] * sigma[..., None, :] * CORRELATION)[..., *np.tril_indices(5)]
-    values = efficiency(nch.centers[:, None, None], eta.centers[:, None], pt.centers)
-    return Lut(
-        species=species,
-        pdg=SPECIES_PDG[i],
-        mass=SPECIES_MASS[i],
-        charge=charge,
-        field=field,
-        efficiency_axes=(nch, eta, pt),
-        efficiency=np.ascontiguousarray(values),
-        covariance_axes=(radius, eta, pt),
-        covariance=covariance[None],
-        valid=np.ones((1, 16, 20), np.bool_),
-        meta=meta,
-    )
-
-
-def offered(batch, bz=2.0, **config):
-    """The batch after propagate."""
-    result = batch.copy()
-    for table in Propagate("propagate", PropagateConfig(**config), Setup(bz)).run(batch, Draw.of(1, "p")).tables:
-        result.add(table)
-    return result
-
-
-def tracked(batch, luts, bz=2.0, seed=1, **config):
-    """Tracks, the truth of each of them, and the counters."""
-    setup = Setup(bz, {lut.species: lut for lut in luts})
-    output = Tracking("tracking", TrackingConfig(**config), setup).run(batch, Draw.of(seed, "tracking"))
-    (track,) = output.tables
-    charged = batch["charged"]
-    place = {key: row for row, key in enumerate(identities(charged))}
-    rows = [place[key] for key in identities(track)]
-    return track, {name: values[rows] for name, values in charged.items()}, output.counts
-
-
-def identities(table):
-    """(event, particle) of each row."""
-    return list(zip(table.event_index.tolist(), table["particle_index"].tolist(), strict=True))
-
-
-def deviations(track, truth):
-    """(n, 5) measured minus generated parameters."""
-    true = {**truth, "snp": np.zeros(track.n_rows)}
-    return np.stack([track[name] - true[name] for name in PARAMETERS], -1)
 
 
 @pytest.fixture(scope="module")
@@ -176,94 +110,6 @@ def test_columns_agree_with_each_other(all_species):
     for name in ("pdg", "charge", "mass", "pt", "eta", "phi", "vx", "vy", "vz", "vt", "species"):
         np.testing.assert_array_equal(track[f"{name}_true"], truth[name])
     np.testing.assert_array_equal(track["alpha"], truth["alpha"])
-
-
-# --- the ALICE algorithm ---------------------------------------------------------------------------------------------
-SCALARS = [(n, "<f4") for n in ("eff", "eff2", "itof", "otof")]
-ARRAYS = [("covm", "<f4", 15), ("eigval", "<f4", 5), ("eigvec", "<f4", (5, 5)), ("eiginv", "<f4", (5, 5))]
-ENTRY = np.dtype([("nch", "<f4"), ("eta", "<f4"), ("pt", "<f4"), ("valid", "?"), ("padding", "V3"), *SCALARS, *ARRAYS])
-MAPS = ((4, 0.5, 3.5, True), (1, 0.0, 100.0, False), (8, -4.0, 4.0, False), (10, -2.0, 2.0, True))
-
-
-def write_synthetic(path, pdg, mass):
-    """An ALICE file of 320 entries, invalid where pt < 0.03 and abs(eta) > 3; eigenvectors from numpy."""
-    entries = np.zeros((4, 1, 8, 10), ENTRY)
-    for i_nch, i_eta, i_pt in np.ndindex(4, 8, 10):
-        e = entries[i_nch, 0, i_eta, i_pt]
-        eta, pt = -4 + (i_eta + 0.5), 10 ** (-2 + (i_pt + 0.5) * 0.4)
-        e["nch"], e["eta"], e["pt"] = 10 ** (0.5 + 0.75 * (i_nch + 0.5)), eta, pt
-        e["valid"] = not (pt < 0.03 and abs(eta) > 3)
-        e["eff"] = (1 - math.exp(-pt / 0.1)) * (1 - 0.05 * i_nch) * 0.98
-        multiple = math.sqrt(1 + 1 / pt**2)
-        s = np.array([5e-4, 6e-4, 1e-3, 1.2e-3, 0.01 / pt]) * multiple * math.cosh(eta) ** 0.3
-        matrix = CORRELATION * s[:, None] * s[None, :]
-        values, vectors = np.linalg.eigh(matrix)
-        e["covm"] = matrix[np.tril_indices(5)]
-        e["eigval"], e["eigvec"], e["eiginv"] = values[::-1], vectors[:, ::-1], np.linalg.inv(vectors[:, ::-1])
-    header = struct.pack("<iiff", 20210801, pdg, mass, 2.0) + b"".join(struct.pack("<iff?3x", *m) for m in MAPS)
-    path.write_bytes(header + entries.tobytes())
-    assert path.stat().st_size == 80 + 312 * 320
-    return entries
-
-
-def find(value, n_bins, low, high, is_log):
-    """Bin of ``map_t::find``: binary32, truncated towards zero, clamped."""
-    value, low, high = np.float32(value), np.float32(low), np.float32(high)
-    width = np.float32((high - low) / np.float32(n_bins))
-    x = math.log10(value) if is_log else value
-    return min(max(int((x - low) / width), 0), n_bins - 1)
-
-
-def smear_track(entries, row, nch, u, g):
-    """The algorithm of the ALICE TrackSmearer for one particle with recorded draws; None if it is lost."""
-    p = np.array([row["y"], row["z"], 0.0, row["tgl"], row["q_over_pt"]], np.float32)
-    pt = abs(row["charge"]) / abs(p[4])
-    eta = math.asinh(p[3])
-    entry = entries[find(nch, *MAPS[0]), 0, find(eta, *MAPS[2]), find(pt, *MAPS[3])]
-    if not entry["valid"] or u > entry["eff"]:
-        return None
-    c = [float(np.sum(entry["eigvec"][:, k] * p, dtype=np.float64)) for k in range(5)]
-    c = [c[k] + g[k] * math.sqrt(entry["eigval"][k]) for k in range(5)]
-    return [sum(float(entry["eiginv"][k, i]) * c[k] for k in range(5)) for i in range(5)], entry["covm"]
-
-
-@pytest.mark.parametrize(("species", "code"), [("pion", 211), ("helium3", 1000020030)])
-def test_nearest_mode_is_the_alice_algorithm_draw_for_draw(tmp_path, species, code):
-    entries = write_synthetic(tmp_path / "lut.dat", code, SPECIES_MASS[SPECIES.index(species)])
-    lut = read_alice(tmp_path / "lut.dat")
-    # beyond all axes on purpose
-    batch = gun((code,), n_events=20, particles=100, pt=(0.004, 300.0), eta=(-4.9, 4.9))
-    batch = offered(batch, eta_max=5.0)
-    rng = np.random.default_rng(3)
-    event = dict(batch["event"]) | {"dndeta": 10 ** rng.uniform(-1, 4.5, 20)}
-    batch.tables["event"] = Table("event", batch["event"].offsets, event)
-    track, _, counts = tracked(batch, [lut], interpolation="nearest")
-
-    key, charged = Draw.of(1, "tracking").key, batch["charged"]
-    wanted = {}
-    for row in range(charged.n_rows):
-        i_event, index = int(charged.event_index[row]), int(charged["particle_index"][row])
-        stream = (key, event["key"][i_event], index)
-        u = uniforms(*stream, 0)[0]
-        g = (*normals(*stream, 1), *normals(*stream, 2), normals(*stream, 3)[0])
-        values = {name: charged[name][row] for name in charged}
-        smeared = smear_track(entries, values, event["dndeta"][i_event], u, g)
-        if smeared is not None and abs(smeared[0][2]) < 1:
-            wanted[i_event, index] = smeared
-    got = identities(track)
-    assert got == list(wanted)
-    assert 1000 < len(got) < charged.n_rows
-    params = np.array([wanted[key][0] for key in got])
-    covariance = np.array([wanted[key][1] for key in got])
-    np.testing.assert_array_equal(track["cov"], covariance.astype(np.float64))
-    # The original keeps its parameters in single precision: rounding of a large z or tgl leaks into the others.
-    sigma = np.sqrt(covariance[:, DIAGONAL].astype(np.float64))
-    measured = np.stack([track[name] for name in PARAMETERS], -1)
-    scale = 2.0**-23 * np.abs(params).max(axis=1, keepdims=True)
-    assert np.all(np.abs(measured - params) < 0.03 * sigma + 4 * scale)
-    assert np.median(np.abs(measured - params) / sigma) < 1e-3
-    assert {"out of range: pt below (clamped)", "out of range: pt above (clamped)"} <= set(counts)
-    assert {"out of range: nch below (clamped)", "out of range: eta above (clamped)"} <= set(counts)
 
 
 # --- nuclei and particles without a LUT of their own -----------------------------------------------------------------
