@@ -33,6 +33,9 @@ SPECIES_MASS = (
 #: Mass of the electron [GeV] (CODATA 2022), to turn atomic masses into masses of bare nuclei.
 ELECTRON_MASS = SPECIES_MASS[0]
 
+#: The source lists no mass for neutrinos; to every detector they are massless.
+_NEUTRINOS = (12, 14, 16)
+
 
 @dataclass(frozen=True)
 class ParticleTable:
@@ -87,9 +90,10 @@ def particle_table() -> ParticleTable:
     rows: dict[int, tuple[float, int, float]] = {}
     for p in Particle.all():
         code = int(p.pdgid)
-        if p.mass is None or p.three_charge is None or abs(code) > np.iinfo(np.int32).max:
+        known_mass = 0.0 if abs(code) in _NEUTRINOS else p.mass
+        if known_mass is None or p.three_charge is None or abs(code) > np.iinfo(np.int32).max:
             continue
-        mass = p.mass * 1e-3
+        mass = known_mass * 1e-3
         if abs(code) > 1_000_000_000:
             mass -= ELECTRON_MASS * abs(p.three_charge) / 3
         ctau = p.ctau * 0.1 if p.ctau is not None and p.ctau >= 0 else np.inf

@@ -79,3 +79,11 @@ def test_lut_species_rule(charge, mass, name):
 def test_no_stand_in_for_other_charges():
     assert species.lut_species(3, 6.5) == -1
     assert species.lut_species(0, 1.0) == -1
+
+
+def test_neutrinos_are_known():
+    codes = np.array([12, -12, 14, -14, 16, -16], np.int32)
+    rows = particle_table().find(codes)
+    assert np.all(rows >= 0)
+    assert np.all(particle_table().charge3[rows] == 0)
+    assert np.all(particle_table().mass[rows] == 0.0)
