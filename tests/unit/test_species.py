@@ -36,9 +36,15 @@ def test_nuclei_are_bare():
     assert lead == pytest.approx(193.687, abs=1e-3)  # 193.6877 GeV: bare lead-208
 
 
+def test_neutrinos_are_known():
+    """A final state with neutrinos is no final state with unknown particles."""
+    for code in (12, -14, 16):
+        assert species.species.particle_table().mass[_row(code)] == 0
+
+
 def test_find_says_unknown():
     codes = np.array([211, 99999999, -99999999, np.iinfo(np.int32).max, np.iinfo(np.int32).min, 0], np.int32)
-    assert (species.particle_table().find(codes) >= 0).tolist() == [True, False, False, False, False, False]
+    assert (species.species.particle_table().find(codes) >= 0).tolist() == [True, False, False, False, False, False]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +89,7 @@ def test_no_stand_in_for_other_charges():
 
 def test_neutrinos_are_known():
     codes = np.array([12, -12, 14, -14, 16, -16], np.int32)
-    rows = particle_table().find(codes)
+    rows = species.particle_table().find(codes)
     assert np.all(rows >= 0)
-    assert np.all(particle_table().charge3[rows] == 0)
-    assert np.all(particle_table().mass[rows] == 0.0)
+    assert np.all(species.particle_table().charge3[rows] == 0)
+    assert np.all(species.particle_table().mass[rows] == 0.0)
