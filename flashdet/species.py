@@ -32,8 +32,7 @@ SPECIES_MASS = (
 )
 #: Mass of the electron [GeV] (CODATA 2022), to turn atomic masses into masses of bare nuclei.
 ELECTRON_MASS = SPECIES_MASS[0]
-
-#: The source lists no mass for neutrinos; to every detector they are massless.
+#: The source gives neutrinos no mass; here it is 0.
 _NEUTRINOS = (12, 14, 16)
 
 
