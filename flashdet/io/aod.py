@@ -51,6 +51,7 @@ class AodWriter(Writer):
                 )
                 if len(next(iter(branches.values()))):
                     tree.extend(branches)
+        rootfile.forget_trees(self._root)
 
     def _finish(self) -> None:
         with rootfile.fixed_date():
@@ -167,6 +168,7 @@ def _collisions(batch: EventBatch, setup: OutputSetup) -> Branches:
         position[found] = np.stack([vertex[c][row] for c in ("x", "y", "z")], axis=1)
         cov[found] = vertex["cov"][row]
         chi2[found] = vertex["chi2"][row]
+        # the format has 16 bits: 65535 says "so many or more"
         contributors[found] = np.minimum(vertex["n_contributors"][row], np.iinfo(np.uint16).max)
     branches |= {f"fPos{c}": position[:, i].copy() for i, c in enumerate("XYZ")}
     branches |= {f"fCov{c}": cov[:, i].copy() for i, c in enumerate(("XX", "XY", "YY", "XZ", "YZ", "ZZ"))}

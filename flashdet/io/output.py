@@ -177,6 +177,7 @@ class Writer(ABC):
         self._fill = dict.fromkeys(CHUNK_ROWS, 0)
         self._tables: tuple[str, ...] = ()
         self._begun = False
+        self._is_open = True
         self._refuse_existing()
         try:
             self._file: BinaryIO = self.part.open("w+b")
@@ -215,10 +216,13 @@ class Writer(ABC):
         Raises
         ------
         OutputError
-            The disk is full, or the card lists a table that no stage writes. The part file is gone then.
+            The disk is full, or the card lists a table that no stage writes: the part file is gone then. Or the writer
+            is closed.
         ColumnError
             Tables or columns differ from those of earlier batches.
         """
+        if not self._is_open:
+            raise OutputError("is closed already", str(self.path))
         try:
             self._take(batch)
         except OSError as error:
@@ -236,6 +240,8 @@ class Writer(ABC):
         OutputError
             The disk is full or another job made a file of that name meanwhile. The part file is gone then.
         """
+        if not self._is_open:
+            return
         try:
             self._flush()
             if not self._begun:
@@ -248,6 +254,7 @@ class Writer(ABC):
             manifest_path(self.path).unlink(missing_ok=True)
             self.part.replace(self.path)
             sync(self.path.parent)
+            self._is_open = False
         except OSError as error:
             self.abort()
             raise OutputError(f"cannot write: {error.strerror or error}", str(self.path)) from error
@@ -256,7 +263,13 @@ class Writer(ABC):
             raise
 
     def abort(self) -> None:
-        """Close and remove the part file; a file of that name from before stays as it was."""
+        """Close and remove the part file; a file of that name from before stays as it was.
+
+        Nothing happens once the file is complete.
+        """
+        if not self._is_open:
+            return
+        self._is_open = False
         self._pending.clear()
         self._abandon()
         # flushing the rest to a full disk fails again; the bytes are thrown away anyway

@@ -173,6 +173,12 @@ def test_other_data_model(writer, tmp_path, batch, monkeypatch):
         read(path)
 
 
+def test_awkward_reads_parquet_by_itself(files, batch):
+    array = ak.from_parquet(files[ParquetWriter])
+    assert ak.all(array.track.pt == narrow(batch, tuple(batch.tables)).to_awkward().track.pt)
+    assert str(array.track.cov.type) == "12 * var * 15 * ?float32"
+
+
 def test_nano_has_what_nanoaod_readers_look_for(files, batch):
     with open_for_reading(files[NanoWriter]) as root:
         tree = root["Events"]
