@@ -32,7 +32,7 @@ from flashdet.truth import is_physical_primary
 _FINAL = 1
 #: Row of the random numbers that belong to an event, not to a particle: no event has that many particles.
 _EVENT_INDEX = 0xFFFFFFFF
-#: Fate of a particle.
+#: Fate of a particle; those from _FRACTIONAL on are charged.
 _KEPT, _NOT_FINAL, _NEUTRAL, _NOT_FINITE, _UNKNOWN, _FRACTIONAL, _NO_SPECIES, _ETA, _PT, _FAR = range(10)
 _LOST = {
     _UNKNOWN: "lost: unknown PDG",
@@ -112,8 +112,8 @@ def choose(
         row = find_code(particles.pdg[i], table)
         px, py, pz = particles.px[i], particles.py[i], particles.pz[i]
         x, y, z = particles.vx[i], particles.vy[i], particles.vz[i]
-        pt = math.sqrt(px * px + py * py)
-        if not math.isfinite(pt + pz + x + y + z + particles.vt[i]):
+        pt_squared = px * px + py * py
+        if not math.isfinite(pt_squared + pz + x + y + z + particles.vt[i]):
             code = _NOT_FINITE
         elif row < 0:
             code = _UNKNOWN
@@ -123,9 +123,9 @@ def choose(
             code = _FRACTIONAL
         elif table.species[row] == -1:
             code = _NO_SPECIES
-        elif not (pt > 0.0 and abs(pz) <= sinh_eta_max * pt):
+        elif not (pt_squared > 0.0 and pz * pz <= sinh_eta_max * sinh_eta_max * pt_squared):
             code = _ETA
-        elif pt < pt_min:
+        elif pt_squared < pt_min * pt_min:
             code = _PT
         elif not (x * x + y * y <= radius_max * radius_max and abs(z) <= z_max):
             code = _FAR
@@ -136,15 +136,14 @@ def choose(
 
 
 @kernel
-def count_charged(
+def count_within(
     offsets: NDArray[np.int64],
     particles: Particles,
-    table: CodeTable,
     is_counted: NDArray[np.bool_],
     eta_max: float,
     dndeta: NDArray[np.float64],
 ) -> None:
-    """Charged particles per unit of pseudorapidity.
+    """Particles per unit of pseudorapidity.
 
     Parameters
     ----------
@@ -152,25 +151,21 @@ def count_charged(
         Rows of each event.
     particles : Particles
         Columns of n particles.
-    table : CodeTable
-        Known codes; unknown ones do not count.
     is_counted : (n,) bool
-        Particles that may count.
+        Particles that count.
     eta_max : float
         Largest |eta|.
     dndeta : (n_events,) float64
         Written: number / (2 eta_max).
     """
-    sinh_eta_max = math.sinh(eta_max)
+    slope_squared = math.sinh(eta_max) ** 2
     for event in range(len(dndeta)):
         number = 0
         for i in range(offsets[event], offsets[event + 1]):
             if is_counted[i]:
-                pt = math.sqrt(particles.px[i] * particles.px[i] + particles.py[i] * particles.py[i])
-                if pt > 0.0 and abs(particles.pz[i]) <= sinh_eta_max * pt:
-                    row = find_code(particles.pdg[i], table)
-                    if row >= 0 and table.charge3[row] != 0:
-                        number += 1
+                px, py, pz = particles.px[i], particles.py[i], particles.pz[i]
+                pt_squared = px * px + py * py
+                number += pt_squared > 0.0 and pz * pz <= slope_squared * pt_squared
         dndeta[event] = number / (2.0 * eta_max)
 
 
@@ -295,7 +290,7 @@ class Propagate(Stage):
             stand_ins,
         )
         counts |= {f"lut stand-in: {SPECIES[i]}": int(stand_ins[i]) for i in np.flatnonzero(stand_ins)}
-        per_event = {"dndeta": self._dndeta(batch, particles, codes), "collision_time": collision_time}
+        per_event = {"dndeta": self._dndeta(batch, particles, fate), "collision_time": collision_time}
         tables = (Table("charged", offsets, charged._asdict()), Table.per_event("event", batch.n_events, per_event))
         return StageOutput(tables, counts)
 
@@ -336,13 +331,13 @@ class Propagate(Stage):
         event = int(np.searchsorted(offsets, row, side="right")) - 1
         return f"stage {self.name}, event {batch['event']['number'][event]}, particle {row - offsets[event]}"
 
-    def _dndeta(self, batch: EventBatch, particles: Particles, codes: CodeTable) -> NDArray[np.float64]:
+    def _dndeta(self, batch: EventBatch, particles: Particles, fate: NDArray[np.int8]) -> NDArray[np.float64]:
         """Charged multiplicity per event, as the card defines it."""
         multiplicity = self.config.multiplicity
         if multiplicity.kind == "primaries":
             is_counted = is_physical_primary(batch) & np.isin(np.abs(particles.pdg), _PRIMARY_CODES)
         else:
-            is_counted = particles.status == _FINAL
+            is_counted = (fate == _KEPT) | (fate >= _FRACTIONAL)
         dndeta = np.empty(batch.n_events)
-        count_charged(batch["particle"].offsets, particles, codes, is_counted, multiplicity.eta_max, dndeta)
+        count_within(batch["particle"].offsets, particles, is_counted, multiplicity.eta_max, dndeta)
         return dndeta
