@@ -22,9 +22,9 @@ from writer_events import SETUP, make_batch
 from flashdet.event import concat
 from flashdet.io.aod import AodWriter
 from flashdet.io.nano import NanoWriter
-from flashdet.io.output import narrow
 from flashdet.io.parquet import ParquetWriter
 from flashdet.io.read import read_batch
+from flashdet.io.tables import narrow
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flashdet.io.output import camel
+from flashdet.io.tables import camel
 
 #: Branches of O2track that are columns of `track` (DECLARE_SOA_TABLE StoredTracks).
 TRACK_PARAMETERS = {

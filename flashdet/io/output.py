@@ -23,7 +23,8 @@ import numpy as np
 from flashdet import columns
 from flashdet.columns import DATA_MODEL_VERSION, Column, for_stage
 from flashdet.errors import OutputError
-from flashdet.event import EventBatch, Table, concat
+from flashdet.event import EventBatch, concat
+from flashdet.io.tables import narrow
 from flashdet.provenance import manifest_path
 
 #: A chunk ends with the event that reaches one of these numbers of rows. Creating the trees of a chunk costs a fixed
@@ -112,36 +113,6 @@ class OutputSetup:
         for name, kind in self.stage_kinds.items():
             found |= {str(c): c for c in for_stage(every, kind, name)}
         return found
-
-
-def camel(name: str) -> str:
-    """``n_sigma_pion`` as ``NSigmaPion``."""
-    return "".join(part[:1].upper() + part[1:] for part in name.split("_"))
-
-
-def narrow(batch: EventBatch, tables: tuple[str, ...]) -> EventBatch:
-    """Keep some tables and turn float64 into float32.
-
-    Parameters
-    ----------
-    batch : EventBatch
-    tables : tuple of str
-        Names of tables to keep.
-
-    Returns
-    -------
-    EventBatch
-    """
-    kept = EventBatch({}, batch.weight_names)
-    for name in tables:
-        table = batch[name]
-        arrays = {
-            c: v.astype(np.float32) if v.dtype == np.float64 else v
-            for c, v in table.items()
-            if v.ndim == 1 or v.shape[1] > 0
-        }
-        kept.add(Table(name, table.offsets, arrays))
-    return kept
 
 
 class Writer(ABC):

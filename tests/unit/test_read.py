@@ -15,10 +15,10 @@ from flashdet.event import EventBatch
 from flashdet.io import output
 from flashdet.io.aod import AodWriter
 from flashdet.io.nano import NanoWriter
-from flashdet.io.output import narrow
 from flashdet.io.parquet import ParquetWriter
 from flashdet.io.read import read, read_batch, read_header
 from flashdet.io.rootfile import open_for_reading
+from flashdet.io.tables import narrow
 from flashdet.provenance import write_manifest
 
 WRITERS = (AodWriter, NanoWriter, ParquetWriter)
