@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from flashdet import provenance, registry
 from flashdet.card import Card
-from flashdet.errors import InputError, OutputError
+from flashdet.errors import CardError, InputError, OutputError
 from flashdet.event import EventBatch, concat
 from flashdet.pipeline import Pipeline, Result
 
@@ -31,7 +31,8 @@ INPUT = "(input)"
 _SHOWN, _LISTED = 5, 1000
 #: Batches waiting per thread: enough to keep all threads busy while one batch is read or written.
 _AHEAD = 2
-#: Endings of input names that a default output name drops, outer ones first.
+#: Start of an input that is made up, and endings of input names that a default output name drops, outer ones first.
+_GUN = "gun:"
 _ENDINGS = (".zst", ".xz", ".gz", ".bz2", ".hepmc3", ".hepmc2", ".hepmc", ".root", ".txt", ".dat")
 
 
@@ -160,9 +161,9 @@ class Summary:
 
 def default_output(first_input: str, suffix: str) -> Path:
     """Name of the output if none is given: stem of the first input, ending of the format, in the current directory."""
-    if first_input == "-":
-        return Path(f"stdin{suffix}")
-    stem = Path(first_input.rpartition(":")[2]).name
+    if first_input == "-" or first_input.startswith(_GUN):
+        return Path(("stdin" if first_input == "-" else "gun") + suffix)
+    stem = Path(first_input).name
     for ending in _ENDINGS:
         if stem.endswith(ending) and stem != ending:
             stem = stem.removesuffix(ending)
@@ -317,6 +318,8 @@ def simulate(
     FlashDetError
         Card, input or tables are wrong.
     """
+    if isinstance(card, Card) and overrides:
+        raise CardError("a loaded card cannot be changed; give its name or file, or load it with the settings")
     loaded = card if isinstance(card, Card) else Card.load(card, overrides)
     pipeline = Pipeline(loaded, seed)
     if isinstance(events, EventBatch):
@@ -367,7 +370,7 @@ def _timed(batches: Iterator[EventBatch], summary: Summary) -> Iterator[EventBat
 
 
 def _provenance(job: Job, pipeline: Pipeline) -> dict[str, Any]:
-    files = [{"name": i} if i == "-" else provenance.describe_file(i) for i in job.inputs]
+    files = [provenance.describe_file(i) if Path(i).is_file() else {"name": i} for i in job.inputs]
     return provenance.collect(
         inputs=files,
         card={"name": job.card.source, "hash": job.card.hash, "text": job.card.resolved()},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from flashdet.config import AnyTime, Length, StrictModel
 from flashdet.errors import CardError, FlashDetError
 from flashdet.pipeline import Pipeline
 
+VALID = Path(__file__).parents[1] / "cards" / "valid"
 INVALID = Path(__file__).parents[1] / "cards" / "invalid"
 CASES = sorted(p.stem for p in INVALID.glob("*.yaml") if not p.stem.endswith(".part"))
 TOF = "{kind: tof, name: otof, shape: {cylinder: {radius: 85 cm, half_length: 340 cm}}, time_resolution: 20 ps}"
@@ -39,6 +41,34 @@ def test_each_invalid_card_has_its_error(case, monkeypatch):
 def test_there_are_enough_invalid_cards_and_no_orphans():
     assert len(CASES) >= 15
     assert {p.name.removesuffix(".error.txt") for p in INVALID.glob("*.error.txt")} == set(CASES)
+
+
+@pytest.mark.parametrize("path", sorted(VALID.glob("*.yaml")), ids=lambda p: p.stem)
+def test_each_valid_card_makes_a_pipeline(path, tmp_path):
+    card = Card.load(path)
+    assert Pipeline(card).tables
+    assert Card.load(write(tmp_path / "resolved.yaml", card.resolved())).hash == card.hash
+
+
+@pytest.mark.parametrize("name", shipped_cards())
+def test_each_shipped_card_makes_a_pipeline(name):
+    pipeline = Pipeline(Card.load(name))
+    assert {"event", "particle", "charged", "track", "vertex"} <= set(pipeline.tables)
+    assert len(pipeline.luts) == 9
+    assert len(pipeline.lut_hashes) == 9
+
+
+def test_alice3_has_the_numbers_of_its_sources():
+    stages = {s.name: s.config for s in Card.load("alice3").stages}
+    rich = stages["rich"]
+    photons = rich.photon_yield * rich.radiator_thickness * (1 - rich.refractive_index**-2) * rich.photon_efficiency
+    assert photons == pytest.approx(24, rel=2e-4)  # O2Physics onTheFlyRichPid
+    assert rich.single_photon_resolution / photons**0.5 == pytest.approx(1.07e-3, rel=5e-3)
+    emcal = stages["emcal"].shape[0].cylinder
+    assert math.asinh(emcal.half_length / emcal.radius) == pytest.approx(1.5, abs=2e-3)
+    barrel = stages["rich"].shape[0].cylinder
+    assert math.asinh(barrel.half_length / barrel.radius) == pytest.approx(1.82, abs=2e-3)
+    assert {stages[n].time_resolution for n in ("itof", "otof", "ftof")} == {0.02}
 
 
 @pytest.mark.parametrize("name", shipped_cards())

@@ -10,7 +10,7 @@ import pytest
 
 from flashdet import registry, simulate
 from flashdet.card import Card
-from flashdet.errors import InputError, OutputError
+from flashdet.errors import CardError, InputError, OutputError
 from flashdet.event import EventBatch
 from flashdet.io.hepmc.interface import Skipped
 from flashdet.io.read import read, read_header
@@ -193,6 +193,7 @@ def test_the_header_has_no_clock():
         ("events.v2.hepmc2.gz", "events.v2.aod.root"),
         ("tree.root", "tree.aod.root"),
         ("-", "stdin.aod.root"),
+        ("gun:pdg=211,pt=1", "gun.aod.root"),
         ("noending", "noending.aod.root"),
         (".hepmc", ".hepmc.aod.root"),
     ],
@@ -215,3 +216,8 @@ def test_simulate_gives_the_same_as_a_job():
     assert not np.any(np.ravel(other.dummy_particle.noise) == np.ravel(in_memory.dummy_particle.noise))
     wider = simulate(all_events(), "card.yaml", overrides=["stages.dummy.width=40 ps"])
     assert np.array_equal(np.ravel(wider.dummy_particle.noise), 2 * np.ravel(in_memory.dummy_particle.noise))
+
+
+def test_settings_for_a_loaded_card_are_refused():
+    with pytest.raises(CardError, match="a loaded card cannot be changed"):
+        simulate(all_events(), Card.load("card.yaml"), overrides=["stages.dummy.width=40 ps"])
