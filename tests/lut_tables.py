@@ -41,7 +41,7 @@ def alice_centers(n, low, high, is_log) -> np.ndarray:
 
 
 def alice_entries(axes=ALICE_AXES) -> np.ndarray:
-    """Entries (nch, radius, eta, pt): correlated covariances, efficiencies that fall with nch, soft forward ones lost."""
+    """Entries (nch, radius, eta, pt): correlated covariances, efficiency falls with nch, soft forward ones are lost."""
     shape = tuple(axis[0] for axis in axes)
     entries = np.zeros(shape, ENTRY)
     nch, _, eta, pt = (alice_centers(*axis) for axis in axes)

@@ -141,7 +141,7 @@ def reconstruct(
     has_lut : (n_species,) bool
         Species that have a LUT.
     field_sign : (n_species,) float64
-        -1 if the LUT was made in the opposite field: q/pt then correlates with the opposite sign.
+        -1 if the LUT was made in the opposite field.
     is_nearest, is_efficiency_on : bool
         Options of the card.
     key : uint64
@@ -204,17 +204,25 @@ def reconstruct(
             numbers[0], numbers[1] = normals(key, event_key, index, _SLOT_YZ)
             numbers[2], numbers[3] = normals(key, event_key, index, _SLOT_ANGLES)
             numbers[4], numbers[5] = normals(key, event_key, index, _SLOT_MOMENTUM)
-            sign = field_sign[species]
-            params[0], params[1], params[2] = truth.y[i], truth.z[i], 0.0
-            params[3], params[4] = truth.tgl[i], sign * truth.q_over_pt[i]
+            params[:] = 0.0
+            # A LUT describes positive particles in its own field. What turns the other way is its mirror image: y and
+            # snp change sign, and q/pt does with the charge. The ALICE algorithm knows no mirror for the charge.
             if is_nearest:
                 smear_nearest(params, numbers, factor, 5)
+                turn, charge = field_sign[species], 1.0
             else:
                 smear_linear(params, numbers, factor, 5)
+                charge = math.copysign(1.0, truth.q_over_pt[i])
+                turn = field_sign[species] * charge
+            params[0] = truth.y[i] + turn * params[0]
+            params[1] += truth.z[i]
+            params[2] *= turn
+            params[3] += truth.tgl[i]
+            params[4] = truth.q_over_pt[i] + charge * params[4]
             if not (abs(params[2]) < 1.0 and params[4] != 0.0):
                 counts[_UNPHYSICAL] += 1
                 continue
-            write_track(n, i, species, sign, params, cov, truth, tracks)
+            write_track(n, i, species, turn, charge, params, cov, truth, tracks)
             n += 1
     track_offsets[len(offsets) - 1] = n
     return failed
@@ -225,24 +233,26 @@ def write_track(
     row: int,
     i: int,
     species: int,
-    sign: float,
+    turn: float,
+    charge: float,
     params: NDArray[np.float64],
     cov: NDArray[np.float64],
     truth: Charged,
     tracks: Tracks,
 ) -> None:
-    """Write row `row` of the tracks: smeared parameters and covariance, and the truth of particle `i`."""
-    q_over_pt = sign * params[4]
+    """Write row `row`: parameters, covariance with the signs of y and snp and of q/pt, truth of particle `i`."""
+    q_over_pt = params[4]
     tracks.particle_index[row] = truth.particle_index[i]
     tracks.x[row] = 0.0
     tracks.alpha[row] = truth.alpha[i]
     tracks.y[row], tracks.z[row], tracks.snp[row] = params[0], params[1], params[2]
     tracks.tgl[row], tracks.q_over_pt[row] = params[3], q_over_pt
-    for k in range(10):
-        tracks.cov[row, k] = cov[k]
-    for k in range(10, 14):
-        tracks.cov[row, k] = sign * cov[k]
-    tracks.cov[row, 14] = cov[14]
+    sign = (turn, 1.0, turn, 1.0, charge)
+    k = 0
+    for a in range(5):
+        for b in range(a + 1):
+            tracks.cov[row, k] = sign[a] * sign[b] * cov[k]
+            k += 1
     tracks.pt[row] = 1.0 / abs(q_over_pt)
     tracks.eta[row] = pseudorapidity(params[3])
     tracks.phi[row] = wrap_angle(truth.alpha[i] + math.asin(params[2]))

@@ -8,6 +8,7 @@ import pytest
 from tracking_tables import (
     CORRELATION,
     DIAGONAL,
+    PARAMETERS,
     deviations,
     identities,
     make_lut,
@@ -18,6 +19,7 @@ from tracking_tables import (
 
 from flashdet.errors import StageError
 from flashdet.event import EventBatch, Table
+from flashdet.kernels.symmat import to_dense, to_packed
 from flashdet.species import SPECIES, SPECIES_PDG
 from flashdet.stages.base import Setup
 from flashdet.stages.tracking import Tracking, TrackingConfig
@@ -169,6 +171,41 @@ def test_opposite_field_flips_the_correlations_of_q_over_pt():
 
 
 # --- losses ----------------------------------------------------------------------------------------------------------
+def _twisted(species="pion"):
+    """A LUT in which the momentum correlates with tgl and z, as energy loss and scattering make it at low momentum."""
+    lut = make_lut(species)
+    dense = to_dense(lut.covariance)
+    sigma = np.sqrt(np.diagonal(dense, axis1=-2, axis2=-1))
+    for i, rho in ((1, 0.2), (3, 0.4)):
+        dense[..., i, 4] = dense[..., 4, i] = rho * sigma[..., i] * sigma[..., 4]
+    return replace(lut, covariance=to_packed(dense))
+
+
+@pytest.mark.parametrize(("charge", "bz", "sign"), [(1, 2.0, 1), (-1, 2.0, -1), (1, -2.0, 1), (-1, -2.0, -1)])
+def test_momentum_and_angle_correlate_alike_for_both_charges(charge, bz, sign):
+    """|1/pt| and tgl do not know the charge: their correlation may not change, so that of q/pt must change sign."""
+    batch = offered(gun([charge * 211], n_events=40, particles=200, both_charges=False), bz=bz)
+    track, truth, _ = tracked(batch, [_twisted()], bz=bz, efficiency=False)
+    cov = track["cov"]
+    np.testing.assert_allclose(cov[:, 13] / np.sqrt(cov[:, 9] * cov[:, 14]), 0.4 * sign, atol=0.02)
+    np.testing.assert_allclose(cov[:, 11] / np.sqrt(cov[:, 2] * cov[:, 14]), 0.2 * sign, atol=0.02)
+    pulls = deviations(track, truth) / np.sqrt(cov[:, DIAGONAL])
+    inverse = pulls[:, 4] * sign
+    assert np.corrcoef(inverse, pulls[:, 3])[0, 1] == pytest.approx(0.4, abs=4 / np.sqrt(len(pulls)))
+    assert np.corrcoef(inverse, pulls[:, 1])[0, 1] == pytest.approx(0.2, abs=4 / np.sqrt(len(pulls)))
+
+
+@pytest.mark.parametrize("bz", [2.0, -2.0])
+def test_opposite_charge_is_the_mirror_image(bz):
+    """Same random numbers, opposite charge, from the origin: y, snp and q/pt change sign, nothing else does."""
+    tracks = []
+    for charge in (1, -1):
+        batch = offered(gun([charge * 211], n_events=3, particles=50, both_charges=False), bz=bz)
+        tracks.append(tracked(batch, [_twisted()], bz=bz, efficiency=False)[0])
+    for name, sign in zip(PARAMETERS, (-1, 1, -1, 1, -1), strict=True):
+        np.testing.assert_allclose(tracks[1][name], sign * tracks[0][name], rtol=1e-12, atol=1e-15, err_msg=name)
+
+
 def test_unphysical_angles_are_lost_and_counted():
     wide = make_lut("pion", efficiency=lambda nch, eta, pt: 1.0 + 0 * (nch + eta + pt))
     cov = wide.covariance.copy()

@@ -48,7 +48,8 @@ def noise(done, name="dummy"):
     [
         (
             "nan",
-            "stage 'dummy', column dummy_particle.noise: event 7, row 3: the value is nan, must be finite; 1 of 10 rows",
+            "stage 'dummy', column dummy_particle.noise: event 7, row 3: the value is nan, must be finite; "
+            "1 of 10 rows",
         ),
         ("dtype", r"column dummy_particle.noise: got values of type float32\[\], the data model says float64\[\]"),
         ("missing", "does not write what it promises; missing: dummy_particle.noise; not promised: nothing"),
