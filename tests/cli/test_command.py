@@ -59,12 +59,12 @@ def process(*arguments: str, cwd: Path, text_in: str | None = None) -> subproces
 @pytest.fixture
 def flashdet(tmp_path, monkeypatch, capsys):
     """The command line in this process, with plugins, in an empty folder."""
-    monkeypatch.syspath_prepend(PLUGIN)
-    monkeypatch.chdir(tmp_path)
     built_in = {
         n: registry.stages.entry(n).target for n in ("propagate", "tracking", "vertex", "rich", "emcal", "muon")
     }
     monkeypatch.setattr(registry, "stages", Registry("stages", "stage kind", built_in))
+    monkeypatch.syspath_prepend(PLUGIN)  # only now: the real registry must not see the plugins
+    monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> SimpleNamespace:
         code = execute([str(a) for a in arguments])
