@@ -178,6 +178,8 @@ class TextBlocks:
             yield from self._listing()
         if self._buffer.damage is not None:
             self._ledger.bad(self._buffer.damage, 0)
+        elif not self._layout:
+            raise InputError("the input has no listing of events", self._source.name, _ALLOWED)
         elif self._index == 0:
             self._ledger.note("warning: inputs without events")
 

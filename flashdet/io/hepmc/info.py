@@ -20,8 +20,9 @@ Number = float | int
 MOMENTUM_UNITS = {"GEV": UNITS["GeV"][1], "MEV": UNITS["MeV"][1]}
 LENGTH_UNITS = {"MM": UNITS["mm"][1], "CM": UNITS["cm"][1]}
 
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,4})?")
-_INTEGER = re.compile(r"-?\d{1,10}")
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,4})?", re.ASCII)
+_INTEGER = re.compile(r"-?\d{1,10}", re.ASCII)
+_NO_VALUE = re.compile(r"[-+]?(?:nan|inf|infinity)", re.ASCII | re.IGNORECASE)
 _INT32 = 2**31
 
 
@@ -49,8 +50,6 @@ class EventInfo:
         Position of the event (x, y, z, ct) in its own length unit.
     has_cycles : bool
         Whether the record says that it has loops.
-    signal_vertex : int
-        Barcode of the signal vertex (IO_GenEvent), 0 if there is none.
     columns : dict of str to number
         Values of the columns of the event table, in internal units; what is missing here was not given.
     """
@@ -64,7 +63,6 @@ class EventInfo:
     length_unit: str = ""
     position: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     has_cycles: bool = False
-    signal_vertex: int = 0
     columns: dict[str, Number] = field(default_factory=dict)
 
 
@@ -97,7 +95,7 @@ class Fields:
         return self._fields[self._at - 1]
 
     def integer(self) -> int:
-        """Take a 32-bit integer.
+        """Take a 32-bit integer; it may be written as ``7.0``.
 
         Raises
         ------
@@ -105,6 +103,8 @@ class Fields:
             It is missing, something else or too large.
         """
         word = self.word()
+        if _NUMBER.fullmatch(word) and float(word).is_integer():
+            word = str(int(float(word)))
         if not _INTEGER.fullmatch(word) or not -_INT32 <= int(word) < _INT32:
             raise FieldError(f"{word!r} is no 32-bit integer")
         return int(word)
@@ -122,6 +122,20 @@ class Fields:
         if not math.isfinite(value):
             raise FieldError(f"{word!r} is no finite number")
         return value
+
+    def given(self) -> float:
+        """Take a number that may be NaN or infinite in the input: NaN then, which means not given.
+
+        Raises
+        ------
+        FieldError
+            It is missing or no number.
+        """
+        word = self.word()
+        if _NO_VALUE.fullmatch(word):
+            return math.nan
+        self._at -= 1
+        return self.number()
 
     def numbers(self, n: int) -> list[float]:
         """Take `n` finite numbers."""
@@ -167,17 +181,17 @@ def heavy_ion(text: str) -> dict[str, Number]:
         values["n_spectator_neutrons"], values["n_spectator_protons"] = f.integer(), f.integer()
     for _ in range(3):  # collisions of wounded nucleons: no columns of ours
         f.integer()
-    values["impact_parameter"] = known(f.number())
-    angle = f.number()
+    values["impact_parameter"] = known(f.given())
+    angle = f.given()
     # Angles in (-pi, pi] are common although HepMC3 declares negative ones as "not given"; its default is -1 sharp.
     values["event_plane_angle"] = math.nan if angle == -1.0 and math.isnan(values["impact_parameter"]) else angle
     if version != "v1":
-        values["eccentricity"] = known(f.number())
-    values["sigma_inel_nn"] = known(f.number())
+        values["eccentricity"] = known(f.given())
+    values["sigma_inel_nn"] = known(f.given())
     if len(f):  # an H line ends here
-        values["centrality"] = known(f.number())
+        values["centrality"] = known(f.given())
     if version == "v1":
-        f.number()
+        f.given()
         neutrons, protons = (f.integer(), f.integer()), (f.integer(), f.integer())
         values["n_spectator_neutrons"], values["n_spectator_protons"] = _spectators(*neutrons), _spectators(*protons)
     return values
@@ -204,7 +218,7 @@ def pdf_info(text: str, momentum_unit: str) -> dict[str, Number]:
     """
     f = Fields(text)
     values: dict[str, Number] = {name: f.integer() for name in ("pdf_id1", "pdf_id2")}
-    values |= {name: f.number() for name in ("pdf_x1", "pdf_x2", "pdf_scale", "pdf_xf1", "pdf_xf2")}
+    values |= {name: f.given() for name in ("pdf_x1", "pdf_x2", "pdf_scale", "pdf_xf1", "pdf_xf2")}
     values["pdf_scale"] *= MOMENTUM_UNITS[momentum_unit or "GEV"]
     return values
 
@@ -227,7 +241,7 @@ def cross_section(text: str) -> dict[str, Number]:
         A field is missing or no number.
     """
     f = Fields(text)
-    return {"cross_section": f.number(), "cross_section_error": f.number()}
+    return {"cross_section": f.given(), "cross_section_error": f.given()}
 
 
 def read_attribute(info: EventInfo, name: str, value: str) -> None:
@@ -254,7 +268,7 @@ def read_attribute(info: EventInfo, name: str, value: str) -> None:
     elif name == "signal_process_id":
         _set_process(info, Fields(value).integer())
     elif name == "event_scale":
-        _set_scale(info, Fields(value).number())
+        _set_scale(info, Fields(value).given())
     elif name == "cycles":
         info.has_cycles = Fields(value).integer() != 0
 
@@ -291,8 +305,8 @@ def _event_io_genevent(info: EventInfo, text: str) -> None:
     f = Fields(text)
     info.number = f.integer()
     f.integer()  # number of multi-parton interactions
-    scale, _, _ = f.numbers(3)  # and the couplings
-    process, info.signal_vertex, info.n_vertices = f.integer(), f.integer(), f.integer()
+    scale, _, _ = f.given(), f.given(), f.given()  # and the couplings
+    process, _, info.n_vertices = f.integer(), f.integer(), f.integer()
     _set_process(info, process)
     _set_scale(info, scale)
     f.integer(), f.integer()  # barcodes of the beams
@@ -324,6 +338,13 @@ _IO_GENEVENT: dict[str, Callable[[EventInfo, str], None]] = {
 }
 
 
+def _three(text: str) -> list[str]:
+    parts = text.split(" ", 2)
+    if len(parts) < 3:
+        raise FieldError("an A line is 'A id name value'")
+    return parts
+
+
 def read_head(lines: Sequence[str], is_asciiv3: bool, weight_names: tuple[str, ...]) -> EventInfo:
     """Read the lines of an event in front of its particles and vertices.
 
@@ -352,16 +373,19 @@ def read_head(lines: Sequence[str], is_asciiv3: bool, weight_names: tuple[str, .
     order = sorted(range(len(lines)), key=lambda i: (not lines[i].startswith("U"), not lines[i].startswith("E")))
     for i in order:
         kind, _, rest = lines[i].partition(" ")
+        if not lines[i]:
+            continue
         try:
             if kind == "A" and is_asciiv3:
-                _, name, value = rest.split(" ", 2)
+                _, name, value = _three(rest)
                 read_attribute(info, name, value.replace("\\|", "\n"))
                 continue
             if kind in seen:
                 raise FieldError(f"a second {kind} line")
             seen.add(kind)
-            if kind in read:
-                read[kind](info, rest)
+            if kind not in read:
+                raise FieldError(f"not one of the lines in front of particles and vertices: {', '.join(read)}")
+            read[kind](info, rest)
         except FieldError as error:
             raise FieldError(str(error), i) from None
     return info

@@ -56,10 +56,13 @@ class Found:
         Head of the event.
     n_particles : int
         Particles in the text.
+    body : int
+        Beginning of the first line of a particle or vertex.
     """
 
     info: EventInfo
     n_particles: int
+    body: int
 
 
 def check(event: TextEvent) -> Found:
@@ -92,7 +95,7 @@ def check(event: TextEvent) -> Found:
     names, n_weights = info.weight_names, len(info.weights)
     if names and n_weights and len(names) != n_weights:
         raise _broken(event, f"{n_weights} weights but {len(names)} weight names")
-    return Found(info, n_particles)
+    return Found(info, n_particles, _body(event.text))
 
 
 def _broken(event: TextEvent, message: str) -> InputError:
@@ -116,8 +119,7 @@ def _head(event: TextEvent) -> EventInfo:
 
 def _head_lines(text: bytes, is_asciiv3: bool) -> Iterator[tuple[int, int]]:
     """Beginning and end of the lines of the head; of the A lines only those of the event itself."""
-    first = [place for place in (text.find(b"\nP "), text.find(b"\nV ")) if place >= 0]
-    stop = min(first, default=len(text))
+    stop = _body(text)
     at = 0
     while 0 <= at < stop:
         end = text.find(b"\n", at, stop)
@@ -131,6 +133,12 @@ def _head_lines(text: bytes, is_asciiv3: bool) -> Iterator[tuple[int, int]]:
             continue
         yield at, end
         at = end + 1
+
+
+def _body(text: bytes) -> int:
+    """Beginning of the first line of a particle or vertex."""
+    first = [place + 1 for place in (text.find(b"\nP"), text.find(b"\nV")) if place >= 0]
+    return min(first, default=len(text))
 
 
 def _shown(line: bytes) -> str:
@@ -195,7 +203,7 @@ def _check_io_genevent(event: TextEvent, info: EventInfo, text: NDArray[np.uint8
     if len(np.unique(barcode)) != len(barcode):
         raise _broken(event, "two vertices have the same barcode")
     _must_exist(event, p_end[p_end != 0], barcode, "particles end in vertices")
-    _refuse_unrepresentable(event, info, barcode, weights, p_vertex, p_end, p_status)
+    _refuse_unrepresentable(event, barcode, weights, p_vertex, p_end, p_status)
     return int(n[0])
 
 
@@ -208,7 +216,6 @@ def _must_exist(event: TextEvent, wanted: NDArray[np.int32], there: NDArray[np.i
 
 def _refuse_unrepresentable(
     event: TextEvent,
-    info: EventInfo,
     barcode: NDArray[np.int32],
     weights: NDArray[np.int32],
     p_vertex: NDArray[np.int32],
@@ -219,7 +226,7 @@ def _refuse_unrepresentable(
 
     ReaderAsciiHepMC2::read_event of HepMC3 3.02.05 removes such vertices (and with them the particles that hang on
     nothing else) unless a status-4 particle without end can be moved to the incoming ones, and follows a null pointer
-    if a removed vertex has weights or is the signal vertex.
+    if a removed vertex has weights.
     """
     is_beam = (p_status == 4) & (p_end == 0)
     own = barcode[p_vertex] == p_end if len(p_vertex) else np.zeros(0, np.bool_)
@@ -230,9 +237,6 @@ def _refuse_unrepresentable(
             event, f"vertex {without_in[0]} has no incoming particle: pyhepmc would drop it and what comes from it"
         )
     n_out = np.bincount(p_vertex[~own], minlength=len(barcode))
-    dropped = n_out == 0
-    fatal = barcode[dropped & ((weights > 0) | (barcode == info.signal_vertex))]
+    fatal = barcode[(n_out == 0) & (weights > 0)]
     if len(fatal):
-        raise _broken(
-            event, f"vertex {fatal[0]} has no outgoing particle but weights or the signal: pyhepmc cannot hold that"
-        )
+        raise _broken(event, f"vertex {fatal[0]} has weights but no outgoing particle: pyhepmc cannot hold that")

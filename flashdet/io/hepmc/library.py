@@ -20,12 +20,26 @@ from flashdet.io.hepmc.record import Record
 def _silence(pyhepmc: Any) -> Iterator[None]:
     """Keep the library from printing what we report ourselves."""
     setup = pyhepmc.Setup
-    before = setup.print_errors, setup.print_warnings
-    setup.print_errors = setup.print_warnings = False
+    before = setup.print_errors, setup.print_warnings, setup.debug_level
+    setup.print_errors, setup.print_warnings, setup.debug_level = False, False, 0
     try:
         yield
     finally:
-        setup.print_errors, setup.print_warnings = before
+        setup.print_errors, setup.print_warnings, setup.debug_level = before
+
+
+def _bare(event: TextEvent, found: Found) -> bytes:
+    """Text with the lines that only the library can read: particles and vertices.
+
+    The others are read by :mod:`.info`; without them the library is faster and its limits (lines of 256 kB, the signal
+    vertex) do not matter.
+    """
+    info = found.info
+    if event.layout == ASCIIV3:
+        head = f"E {info.number} {info.n_vertices} {info.n_particles}\n"
+    else:
+        head = f"E {info.number} -1 0 0 0 0 0 {info.n_vertices} 0 0 0 0\n"
+    return head.encode() + event.text[found.body :]
 
 
 def parse(event: TextEvent, found: Found) -> Record:
@@ -53,7 +67,7 @@ def parse(event: TextEvent, found: Found) -> Record:
     loaded = pyhepmc.GenEvent()
     with _silence(pyhepmc):
         try:
-            stream = pyhepmc.io.pyiostream(io.BytesIO(event.text))
+            stream = pyhepmc.io.pyiostream(io.BytesIO(_bare(event, found)))
             is_read = reader_class(stream).read_event(loaded)
         except (RuntimeError, ValueError) as error:
             raise InputError(f"pyhepmc cannot read the event: {error}", event.where(), SKIP_HINT) from error

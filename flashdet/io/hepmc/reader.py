@@ -10,7 +10,7 @@ from typing import Self
 from flashdet.errors import CardError, InputError
 from flashdet.event import EventBatch
 from flashdet.io.hepmc import library
-from flashdet.io.hepmc.blocks import TextBlocks, TextEvent
+from flashdet.io.hepmc.blocks import ASCIIV3, TextBlocks, TextEvent
 from flashdet.io.hepmc.integrity import check
 from flashdet.io.hepmc.interface import MAX_EVENTS, TARGET_PARTICLES, EventReader, OnBadEvent, Skipped
 from flashdet.io.hepmc.keys import KeyMaker
@@ -52,6 +52,8 @@ class Window:
         """Count the next event of the input; whether it is wanted."""
         if self._to_skip:
             self._to_skip -= 1
+            return False
+        if self.is_over:
             return False
         if self._to_take is not None:
             self._to_take -= 1
@@ -226,7 +228,9 @@ class ChainReader:
             found = check(text)
             event = to_event(library.parse(text, found))
         except InputError as error:
-            self._ledger.bad(error, max(1, text.text.count(b"\nU ")))
+            # where the E line of the following event is damaged, that event hangs on this one
+            again = b"\nP 1 " if text.layout == ASCIIV3 else b"\nU "
+            self._ledger.bad(error, max(1, text.text.count(again)))
             return None
         except AbsurdError as error:
             self._ledger.bad(InputError(str(error), text.where(), SKIP_HINT))

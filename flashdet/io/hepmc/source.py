@@ -7,16 +7,18 @@ the bytes mean.
 
 from __future__ import annotations
 
+import io
 import lzma
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from flashdet.errors import InputError
 
-#: Bytes asked from the operating system at a time.
-CHUNK = 1 << 20
+#: Bytes read at a time: plain, and compressed (they become several times more).
+CHUNK, COMPRESSED_CHUNK = 1 << 20, 1 << 17
 
 _MAGIC = {"gzip": b"\x1f\x8b", "xz": b"\xfd7zXZ\x00", "zstd": b"\x28\xb5\x2f\xfd"}
 # A zstandard file may begin with frames to be skipped: RFC 8878, 3.1.2, magic numbers 0x184D2A50 to 0x184D2A5F.
@@ -27,10 +29,6 @@ _REFUSED = {
     b"\x89HDF": "an HDF5 file",
     b"PAR1": "a Parquet file",
 }
-
-
-class _Reads(Protocol):
-    def read(self, size: int, /) -> bytes: ...
 
 
 def compression(start: bytes) -> str | None:
@@ -51,54 +49,67 @@ def compression(start: bytes) -> str | None:
     return next((name for name, magic in _MAGIC.items() if start.startswith(magic)), None)
 
 
-class _Rejoined:
+class _Rejoined(io.RawIOBase):
     """A stream whose first bytes were already taken."""
 
     def __init__(self, start: bytes, rest: BinaryIO) -> None:
         self._start, self._rest = start, rest
 
-    def read(self, size: int, /) -> bytes:
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
         if self._start:
-            piece, self._start = self._start[:size], self._start[size:]
-            return piece
-        return self._rest.read(size)
+            piece, self._start = self._start[: len(buffer)], self._start[len(buffer) :]
+        else:
+            piece = self._rest.read(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
 
 
-class _Zstd:
-    """Frame after frame of a zstandard stream; unlike the library's own reader it notices a cut last frame."""
+class _Members:
+    """Content of a compressed stream: one member (gzip), stream (xz) or frame (zstandard) after the other.
 
-    def __init__(self, raw: _Reads) -> None:
-        import zstandard
+    Unlike the files of the libraries it hands out everything in front of the damage before it fails, and it notices a
+    cut last frame of zstandard.
+    """
 
-        self._context = zstandard.ZstdDecompressor()
-        self._raw, self._input = raw, b""
-        self._frame: Any = None
+    def __init__(self, raw: io.BufferedReader, kind: str) -> None:
+        self._raw, self._kind, self._new = raw, kind, _decompressor(kind)
+        self._input = b""
+        self._member: Any = None
 
     def read(self, size: int, /) -> bytes:
         while True:
             self._input = self._input or self._raw.read(size)
+            if self._member is None and self._kind != "zstd":
+                self._input = self._input.lstrip(b"\0")  # padding between members (gzip manual, xz format 2.2)
             if not self._input:
-                if self._frame is not None:
-                    raise EOFError("the last frame is cut")
+                if self._member is not None:
+                    raise EOFError("the end is missing")
+                if self._raw.peek(1):
+                    continue
                 return b""
-            if self._frame is None:
-                self._frame = self._context.decompressobj()
-            output: bytes = self._frame.decompress(self._input)
-            self._input = self._frame.unused_data
-            if self._frame.eof:
-                self._frame = None
+            self._member = self._member or self._new()
+            output: bytes = self._member.decompress(self._input)
+            self._input = self._member.unused_data
+            if self._member.eof:
+                self._member = None
             if output:
                 return output
 
 
-def _decompressor(kind: str, raw: _Reads) -> Any:
+def _decompressor(kind: str) -> Callable[[], Any]:
+    """Maker of objects with decompress(), eof and unused_data."""
     if kind == "gzip":
-        from isal import igzip
+        from isal import isal_zlib
 
-        return igzip.IGzipFile(fileobj=raw)
+        return lambda: isal_zlib.decompressobj(wbits=31)  # 16 + 15: gzip header, largest window
     if kind == "xz":
-        return lzma.LZMAFile(raw)  # type: ignore[arg-type]  # reads with read(size) only
-    return _Zstd(raw)
+        return lzma.LZMADecompressor
+    import zstandard
+
+    return zstandard.ZstdDecompressor().decompressobj
 
 
 def _failures() -> tuple[Any, ...]:
@@ -145,10 +156,11 @@ class Source:
             self.close()
             raise InputError("the input is empty (0 bytes)", self.name, "expected HepMC events")
         self.start = start
-        raw = _Rejoined(start, self._file)
+        raw: Any = io.BufferedReader(_Rejoined(start, self._file), CHUNK)
         kind = compression(start)
         self.kind = kind or "plain"
-        self._stream: Any = _decompressor(kind, raw) if kind else raw
+        self._stream: Any = _Members(raw, kind) if kind else raw
+        self._chunk = CHUNK if kind is None else COMPRESSED_CHUNK
         self._n_bytes = 0
 
     def read(self) -> bytes:
@@ -160,7 +172,7 @@ class Source:
             The compressed data is damaged or cut.
         """
         try:
-            piece: bytes = self._stream.read(CHUNK)
+            piece: bytes = self._stream.read(self._chunk)
         except _failures() as error:
             kind = f"{self.kind} data" if self.kind != "plain" else "file"
             raise InputError(

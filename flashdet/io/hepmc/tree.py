@@ -6,7 +6,6 @@ The only module that knows uproot. The other ROOT format of HepMC3 (WriterRoot: 
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -46,23 +45,6 @@ _LISTS = (
 _HINT = "expected a tree as HepMC3's WriterRootTree makes it (hepmc3_tree)"
 
 
-def _failures() -> tuple[Any, ...]:
-    """What uproot raises on damaged or foreign files."""
-    from uproot.deserialization import DeserializationError
-
-    standard = (
-        OSError,
-        ValueError,
-        LookupError,
-        NotImplementedError,
-        RuntimeError,
-        TypeError,
-        AttributeError,
-        EOFError,
-    )
-    return (*standard, struct.error, zlib.error, ArithmeticError, AssertionError, DeserializationError)
-
-
 def tree_events(name: str, window: Any, ledger: Ledger) -> Iterator[tuple[str, Event]]:
     """Wanted events of a ROOT file.
 
@@ -88,27 +70,28 @@ def tree_events(name: str, window: Any, ledger: Ledger) -> Iterator[tuple[str, E
     """
     import uproot
 
-    failures = _failures()
     try:
-        with uproot.open(name) as file:
-            tree, branches = _find_tree(file, name)
-            names = _weight_names(file)
-            n = int(tree.num_entries)
-            if n == 0:
-                ledger.note("warning: inputs without events")
-            for start in range(0, n, _STEP):
-                wanted = [entry for entry in range(start, min(start + _STEP, n)) if window.take()]
-                for entry, values in _entries(branches, wanted, failures):
-                    where = f"{name}: entry {entry}"
-                    event = _event(where, values, names, ledger)
-                    if event is not None:
-                        yield where, event
-                if window.is_over:
-                    return
-    except failures as error:
+        file = uproot.open(name)
+        tree, branches = _find_tree(file, name)
+        names, n = _weight_names(file), int(tree.num_entries)
+    except InputError:
+        raise
+    except Exception as error:  # uproot and its decompressors have no common error
         raise InputError(
             f"the ROOT file cannot be read: {error}", name, "it is cut or damaged; copy it again"
         ) from error
+    with file:
+        if n == 0:
+            ledger.note("warning: inputs without events")
+        for start in range(0, n, _STEP):
+            wanted = [entry for entry in range(start, min(start + _STEP, n)) if window.take()]
+            for entry, values in _entries(branches, wanted):
+                where = f"{name}: entry {entry}"
+                event = _event(where, values, names, ledger)
+                if event is not None:
+                    yield where, event
+            if window.is_over:
+                return
 
 
 def _find_tree(file: Any, name: str) -> tuple[Any, dict[str, Any]]:
@@ -149,30 +132,27 @@ def _weight_names(file: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _entries(
-    branches: dict[str, Any], wanted: list[int], failures: tuple[Any, ...]
-) -> Iterator[tuple[int, dict[str, Any] | Exception]]:
+def _entries(branches: dict[str, Any], wanted: list[int]) -> Iterator[tuple[int, dict[str, Any] | Exception]]:
     """Values of each wanted entry; if they cannot be read together, one by one, with the error of the bad ones."""
     if not wanted:
         return
     first, last = wanted[0], wanted[-1] + 1
-    try:
-        block = _read(branches, first, last)
-        for entry in wanted:
+    block = _read(branches, first, last)
+    for entry in wanted:
+        if isinstance(block, Exception):
+            single = _read(branches, entry, entry + 1)
+            yield entry, single if isinstance(single, Exception) else {name: v[0] for name, v in single.items()}
+        else:
             yield entry, {name: values[entry - first] for name, values in block.items()}
-    except failures:
-        for entry in wanted:
-            try:
-                single = _read(branches, entry, entry + 1)
-                yield entry, {name: values[0] for name, values in single.items()}
-            except failures as error:
-                yield entry, error
 
 
-def _read(branches: dict[str, Any], first: int, last: int) -> dict[str, Any]:
-    return {
-        name: branches[name].array(library="np", entry_start=first, entry_stop=last) for name in (*_SCALARS, *_LISTS)
-    }
+def _read(branches: dict[str, Any], first: int, last: int) -> dict[str, Any] | Exception:
+    """Arrays of some entries, or why they cannot be read."""
+    names = (*_SCALARS, *_LISTS)
+    try:
+        return {name: branches[name].array(library="np", entry_start=first, entry_stop=last) for name in names}
+    except Exception as error:  # noqa: BLE001  # uproot and its decompressors have no common error
+        return error
 
 
 def _event(where: str, values: dict[str, Any] | Exception, names: tuple[str, ...], ledger: Ledger) -> Event | None:
@@ -208,9 +188,12 @@ def _record(values: dict[str, Any], names: tuple[str, ...]) -> Record:
         if owner == 0:
             read_attribute(info, str(attribute), str(text))
     columns = {column: _native(values[branch]) for branch, column in _PARTICLE.items()}
-    position = np.stack([_native(values[name]) for name in _POSITION], axis=1)
-    links = _links(_native(values["links1"]), _native(values["links2"]), len(columns["pdg"]), len(position))
+    corners = [_native(values[name]) for name in _POSITION]
     unset = ~np.asarray(values["particles.is_mass_set"], np.bool_)
+    if len({len(c) for c in (*columns.values(), unset)}) != 1 or len({len(c) for c in corners}) != 1:
+        raise AbsurdError("the members of particles or vertices differ in number")
+    position = np.stack(corners, axis=1)
+    links = _links(_native(values["links1"]), _native(values["links2"]), len(columns["pdg"]), len(position))
     columns["mass"] = np.where(unset, _invariant_mass(columns), columns["mass"])
     return Record(info, position=position, links=links, **columns)
 
@@ -224,7 +207,8 @@ def _native(values: Any) -> NDArray[Any]:
 def _invariant_mass(columns: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
     """Mass from the four-momentum, negative if that is space-like (HepMC3: FourVector::m)."""
     px, py, pz, energy = (columns[name] for name in ("px", "py", "pz", "energy"))
-    squared = energy * energy - px * px - py * py - pz * pz
+    with np.errstate(all="ignore"):  # absurd momenta are reported later, with their values
+        squared = energy * energy - px * px - py * py - pz * pz
     mass: NDArray[np.float64] = np.copysign(np.sqrt(np.abs(squared)), squared)
     return mass
 
