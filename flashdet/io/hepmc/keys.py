@@ -46,7 +46,8 @@ def fingerprints(
     """
     names = np.empty(len(number), np.uint64)
     px, py, pz, energy = (np.ascontiguousarray(p).view(np.uint64) for p in momentum)
-    _fingerprint(number, offsets, pdg, status, px, py, pz, energy, names)
+    with np.errstate(over="ignore"):  # words wrap around; NumPy would mind if the kernels run without Numba
+        _fingerprint(number, offsets, pdg, status, px, py, pz, energy, names)
     return names
 
 
@@ -109,7 +110,8 @@ class KeyMaker:
             occurrence = self._repeats.get(name, 0) + 1
             self._repeats[name] = occurrence
             self.n_repeated += 1
-            keys[i] = _occurrence_key(names[i], np.uint64(occurrence))
+            with np.errstate(over="ignore"):
+                keys[i] = _occurrence_key(names[i], np.uint64(occurrence))
         return keys
 
 
