@@ -79,7 +79,6 @@ DAMAGE = {
     "attribute without value": (bad3("W 1.5", "W 1.5\nA 0 cycles"), "an A line is"),
     "cut heavy ion": (bad3("W 1.5", "W 1.5\nA 0 GenHeavyIon v0 94 32"), "only 3 fields"),
     "heavy ion of the future": (bad3("W 1.5", "W 1.5\nA 0 GenHeavyIon v7 94 32"), "known: v0, v1"),
-    "attribute behind particles": (bad3("P 6 3", "A 0 x y\nP 6 3"), "stand before particles"),
     "E line damaged": (bad3("E 8 2 6", "E 8 two 6"), "'two' is no 32-bit integer"),
     "v2 letter": (bad2("0.135", "0.1x5"), "a P line is 'P barcode"),
     "v2 NaN": (bad2("0.5 0.25 1 1.2", "0.5 nan 1 1.2"), "numbers must be finite"),

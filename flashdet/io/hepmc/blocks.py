@@ -1,26 +1,33 @@
 """HepMC text, cut at the events: headers, footers, run information, and the text of each event.
 
 This is the outer half of the integrity check: every input begins with a header line, every listing ends with its
-footer, nothing stands between events but run information. What is inside an event is left to :mod:`.scan`.
+footer, nothing stands between events but run information. Events go through :mod:`.parser` as many at a time as are
+beyond doubt; the text of any other event is handed out for a closer look at what is inside.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from flashdet.errors import InputError
+from flashdet.io.hepmc.block import Block
 from flashdet.io.hepmc.ledger import SKIP_HINT, Ledger
+from flashdet.io.hepmc.parser import Parser
 from flashdet.io.hepmc.source import Source, describe
+from flashdet.io.hepmc.textbuffer import PIECE, TextBuffer
 
 #: Text formats that are read, by the word in their header line.
 ASCIIV3, IO_GENEVENT = "Asciiv3", "IO_GenEvent"
 
 _LISTING = re.compile(rb"HepMC::(\w+)-(START|END)_EVENT_LISTING\s*")
+#: Note about events that do not say their units.
+UNITLESS = "warning: events without units (GEV MM assumed)"
+#: Text read ahead when only a few events are wanted.
+_SMALL_PIECE = 1 << 20
+_FEW_EVENTS = 100
 _ALLOWED = f"expected a line 'HepMC::{ASCIIV3}-START_EVENT_LISTING' or 'HepMC::{IO_GENEVENT}-START_EVENT_LISTING'"
-#: No event and no line is longer; a central Pb-Pb event has 2e7 bytes.
-_MAX_EVENT, _MAX_LINE = 1 << 30, 1 << 24
 
 
 @dataclass(frozen=True)
@@ -61,75 +68,19 @@ class TextEvent:
         return f"{self.source}: event {self.index}{number}, line {line}, byte {self.offset + position}"
 
 
-class _Buffer:
-    """Bytes of a source with a place in them."""
+@dataclass(frozen=True)
+class ParsedEvents:
+    """Events that were parsed at once, and the place of the first.
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._data, self._at = b"", 0
-        self.line, self.offset = 1, 0
-        self.damage: InputError | None = None
-        self._at_end = False
+    Attributes
+    ----------
+    block : Block
+    where : str
+        For messages.
+    """
 
-    def _fill(self) -> bool:
-        """Append a piece; False at the end. Damaged compression ends the input and is remembered."""
-        if self._at_end:
-            return False
-        try:
-            piece = self._source.read()
-        except InputError as error:
-            self.damage, piece = error, b""
-        self._data, self._at = self._data[self._at :] + piece, 0
-        self._at_end = not piece
-        return bool(piece)
-
-    def _take(self, stop: int) -> bytes:
-        piece = self._data[self._at : stop]
-        self._at = stop
-        self.line += piece.count(b"\n")
-        self.offset += len(piece)
-        return piece
-
-    def peek(self, size: int) -> bytes:
-        """Up to `size` next bytes without moving on."""
-        while len(self._data) - self._at < size and self._fill():
-            pass
-        return self._data[self._at : self._at + size]
-
-    def take_line(self) -> bytes:
-        """Next line with its end, empty at the end of the input."""
-        searched = 0
-        while (end := self._data.find(b"\n", self._at + searched)) < 0:
-            searched = len(self._data) - self._at
-            if searched > _MAX_LINE:
-                raise InputError(
-                    f"a line is longer than {_MAX_LINE} bytes",
-                    f"{self._source.name}: line {self.line}, byte {self.offset}",
-                    "this is no HepMC text",
-                )
-            if not self._fill():
-                return self._take(len(self._data))
-        return self._take(end + 1)
-
-    def take_event(self) -> tuple[bytes, bool]:
-        """Text from here (an E line) to before the next E or HepMC:: line, and whether the input ended instead."""
-        searched = 0
-        while True:
-            start = self._at + searched
-            event = self._data.find(b"\nE ", start)
-            listing = self._data.find(b"\nHepMC::", start, event if event >= 0 else len(self._data))
-            end = listing if listing >= 0 else event
-            if end >= 0:
-                return self._take(end + 1), False
-            searched = max(0, len(self._data) - self._at - len(b"\nHepMC:"))
-            if searched > _MAX_EVENT:
-                raise InputError(
-                    f"an event is longer than {_MAX_EVENT} bytes",
-                    f"{self._source.name}: line {self.line}, byte {self.offset}",
-                    "this is no HepMC text",
-                )
-            if not self._fill():
-                return self._take(len(self._data)), True
+    block: Block
+    where: str
 
 
 class TextBlocks:
@@ -141,6 +92,8 @@ class TextBlocks:
         The input.
     ledger : Ledger
         What to do with damage.
+    n_wanted : callable
+        Returns how many more events are wanted at most.
 
     Raises
     ------
@@ -148,10 +101,11 @@ class TextBlocks:
         The input is not HepMC text; while iterating: as the ledger says.
     """
 
-    def __init__(self, source: Source, ledger: Ledger) -> None:
-        self._source, self._ledger = source, ledger
-        self._buffer = _Buffer(source)
+    def __init__(self, source: Source, ledger: Ledger, n_wanted: Callable[[], int]) -> None:
+        self._source, self._ledger, self._n_wanted = source, ledger, n_wanted
+        self._buffer = TextBuffer(source)
         self._layout = ""
+        self._parser: Parser | None = None
         self._names: tuple[str, ...] = ()
         self._in_run_information = False
         self._index = 0
@@ -173,7 +127,7 @@ class TextBlocks:
             found = f"{describe(start)} is no HepMC text"
         raise InputError(found, self._source.name, _ALLOWED)
 
-    def __iter__(self) -> Iterator[TextEvent]:
+    def __iter__(self) -> Iterator[TextEvent | ParsedEvents]:
         while self._find_listing():
             yield from self._listing()
         if self._buffer.damage is not None:
@@ -202,6 +156,7 @@ class TextBlocks:
             layout = match[1].decode() if match and match[2] == b"START" else ""
             if layout in (ASCIIV3, IO_GENEVENT):
                 self._layout, self._names, self._in_run_information = layout, (), False
+                self._parser = Parser(layout == ASCIIV3)
                 return True
             lost = self._pass_over()
             found = f"a listing of the format {layout}" if layout else f"{_shown(line)} outside of any listing"
@@ -218,11 +173,15 @@ class TextBlocks:
                 break
         return n
 
-    def _listing(self) -> Iterator[TextEvent]:
+    def _listing(self) -> Iterator[TextEvent | ParsedEvents]:
         """Events up to the END line."""
         while True:
             next_bytes = self._buffer.peek(8)
             if next_bytes.startswith(b"E "):
+                parsed = self._parse()
+                if parsed is not None:
+                    yield parsed
+                    continue
                 event, is_cut = self._event()
                 if event is not None:
                     yield event
@@ -282,6 +241,24 @@ class TextBlocks:
             self._in_run_information, self._names = True, ()
         if line.startswith(b"W "):
             self._names = _weight_names(line)
+
+    def _parse(self) -> ParsedEvents | None:
+        """Parse the events from here on that are beyond doubt; None if the next one needs a closer look."""
+        if self._parser is None or (n_wanted := self._n_wanted()) < 1:
+            return None
+        buffer = self._buffer
+        where = f"{self._source.name}: event {self._index}, line {buffer.line}, byte {buffer.offset}"
+        stop = buffer.whole_events(PIECE if n_wanted > _FEW_EVENTS else _SMALL_PIECE)
+        if stop == buffer.at:
+            return None
+        block, n_unitless = self._parser.parse(buffer, stop, self._names, n_wanted)
+        if block is None:
+            return None
+        self._in_run_information = False
+        self._index += block.n_events
+        if n_unitless:
+            self._ledger.note(UNITLESS, n_unitless)
+        return ParsedEvents(block, where)
 
     def _event(self) -> tuple[TextEvent | None, bool]:
         """Text of the event that begins here, and whether the input ended in it."""

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+
 from flashdet.errors import CardError, InputError
 from flashdet.event import EventBatch
 from flashdet.io.hepmc import library
-from flashdet.io.hepmc.blocks import ASCIIV3, TextBlocks, TextEvent
+from flashdet.io.hepmc.block import Block, to_batch
+from flashdet.io.hepmc.blocks import ASCIIV3, UNITLESS, ParsedEvents, TextBlocks, TextEvent
 from flashdet.io.hepmc.integrity import check
 from flashdet.io.hepmc.interface import MAX_EVENTS, TARGET_PARTICLES, EventReader, OnBadEvent, Skipped
 from flashdet.io.hepmc.keys import KeyMaker
 from flashdet.io.hepmc.ledger import SKIP_HINT, Ledger
-from flashdet.io.hepmc.record import AbsurdError, Event, to_batch, to_event
+from flashdet.io.hepmc.record import AbsurdError, Event, to_event
 from flashdet.io.hepmc.source import Source
 
 _GUN = "gun:"
@@ -47,6 +51,20 @@ class Window:
     def is_over(self) -> bool:
         """Whether nothing more is wanted."""
         return self._to_take == 0
+
+    @property
+    def n_wanted(self) -> int:
+        """How many more events to read, those to pass over included."""
+        return sys.maxsize if self._to_take is None else self._to_skip + self._to_take
+
+    def take_many(self, n: int) -> slice:
+        """Count the next `n` events of the input; which of them are wanted."""
+        start = min(n, self._to_skip)
+        self._to_skip -= start
+        stop = n if self._to_take is None else min(n, start + self._to_take)
+        if self._to_take is not None:
+            self._to_take -= stop - start
+        return slice(start, stop)
 
     def take(self) -> bool:
         """Count the next event of the input; whether it is wanted."""
@@ -151,23 +169,39 @@ class ChainReader:
         InputError
             Damage, with ``on_bad_event="fail"``; an input of another format in any case.
         """
-        pending: list[Event] = []
-        n_particles = 0
-        for event in self._events():
-            pending.append(event)
-            n_particles += event.n_particles
-            if n_particles >= self._target or len(pending) >= MAX_EVENTS:
+        pending: list[Block | Event] = []
+        n_events = n_particles = 0
+        for piece in self._portions():
+            pending.append(piece)
+            n_events += piece.n_events
+            n_particles += piece.n_particles
+            # Half a target is enough behind a large piece: putting two of them together would copy both.
+            is_large = piece.n_particles >= self._target // 2
+            if n_particles >= self._target or n_events >= MAX_EVENTS or is_large:
                 yield self._batch(pending)
-                pending, n_particles = [], 0
+                pending, n_events, n_particles = [], 0, 0
         if pending:
             yield self._batch(pending)
 
-    def _batch(self, events: list[Event]) -> EventBatch:
-        batch = to_batch(events, self._keys, self._weight_names)
-        self.n_read += len(events)
+    def _batch(self, pieces: list[Block | Event]) -> EventBatch:
+        batch = to_batch(pieces, self._keys, self._weight_names)
+        self.n_read += batch.n_events
         return batch
 
-    def _events(self) -> Iterator[Event]:
+    def _portions(self) -> Iterator[Block | Event]:
+        """Events, and blocks of them cut so that no block exceeds a batch."""
+        for piece in self._events():
+            if isinstance(piece, Event):
+                yield piece
+                continue
+            start = 0
+            while start < piece.n_events:
+                full = int(np.searchsorted(piece.offsets, piece.offsets[start] + self._target))
+                stop = min(max(full, start + 1), start + MAX_EVENTS, piece.n_events)
+                yield piece if stop - start == piece.n_events else piece[start:stop]
+                start = stop
+
+    def _events(self) -> Iterator[Block | Event]:
         for name in self._inputs:
             if self._window.is_over:
                 return
@@ -175,22 +209,25 @@ class ChainReader:
                 if self._has_run_weights(where, event):
                     yield event
 
-    def _has_run_weights(self, where: str, event: Event) -> bool:
+    def _has_run_weights(self, where: str, piece: Block | Event) -> bool:
         """Hold all events of a run to the weights of the first; the name of a single weight does not matter."""
         names = self._weight_names
+        n_weights = piece.weights.shape[1] if isinstance(piece, Block) else len(piece.weights)
         if not names:
-            self._weight_names = event.weight_names
+            self._weight_names = piece.weight_names
             return True
-        if names == event.weight_names and len(names) == len(event.weights):
+        if names == piece.weight_names and len(names) == n_weights:
             return True
-        if len(names) == len(event.weights) == 1:
-            self._ledger.note("warning: events whose single weight has another name")
+        if len(names) == n_weights == 1:
+            self._ledger.note("warning: events whose single weight has another name", piece.n_events)
             return True
-        message = f"the weights {_few(event.weight_names)} are not those of the first event, {_few(names)}"
-        self._ledger.bad(InputError(message, where, "simulate inputs with different weights one by one"))
+        message = f"the weights {_few(piece.weight_names)} are not those of the first event, {_few(names)}"
+        self._ledger.bad(
+            InputError(message, where, "simulate inputs with different weights one by one"), piece.n_events
+        )
         return False
 
-    def _open(self, name: str) -> Iterator[tuple[str, Event]]:
+    def _open(self, name: str) -> Iterator[tuple[str, Block | Event]]:
         """Wanted events of one input with their places."""
         if name.startswith(_GUN):
             from flashdet.io.guns import gun_events
@@ -213,9 +250,13 @@ class ChainReader:
         finally:
             self.close()
 
-    def _text_events(self, source: Source) -> Iterator[tuple[str, Event]]:
-        for text in TextBlocks(source, self._ledger):
-            if self._window.take():
+    def _text_events(self, source: Source) -> Iterator[tuple[str, Block | Event]]:
+        for text in TextBlocks(source, self._ledger, lambda: self._window.n_wanted):
+            if isinstance(text, ParsedEvents):
+                wanted = self._window.take_many(text.block.n_events)
+                if wanted.start < wanted.stop:
+                    yield text.where, text.block[wanted]
+            elif self._window.take():
                 event = self._read(text)
                 if event is not None:
                     yield text.where(), event
@@ -236,7 +277,7 @@ class ChainReader:
             self._ledger.bad(InputError(str(error), text.where(), SKIP_HINT))
             return None
         if not found.info.momentum_unit:
-            self._ledger.note("warning: events without units (GEV MM assumed)")
+            self._ledger.note(UNITLESS)
         return event
 
     def close(self) -> None:

@@ -11,10 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from flashdet import columns
-from flashdet.event import EventBatch, Table
 from flashdet.io.hepmc.info import LENGTH_UNITS, MOMENTUM_UNITS, EventInfo
-from flashdet.io.hepmc.keys import KeyMaker, fingerprints
 from flashdet.units import C_LIGHT
 
 Floats = NDArray[np.float64]
@@ -78,6 +75,11 @@ class Event:
     weights: list[float]
     weight_names: tuple[str, ...]
     particle: dict[str, NDArray[np.generic]]
+
+    @property
+    def n_events(self) -> int:
+        """One."""
+        return 1
 
     @property
     def n_particles(self) -> int:
@@ -195,51 +197,3 @@ def _weight_names(info: EventInfo) -> tuple[str, ...]:
     if info.weight_names:
         return info.weight_names
     return (DEFAULT_WEIGHT,) if len(info.weights) == 1 else tuple(str(i) for i in range(len(info.weights)))
-
-
-def to_batch(events: Sequence[Event], keys: KeyMaker, weight_names: tuple[str, ...]) -> EventBatch:
-    """Put events into a batch.
-
-    Parameters
-    ----------
-    events : sequence of Event
-        All with as many weights as there are names.
-    keys : KeyMaker
-        Of the run.
-    weight_names : tuple of str
-        Names of the weights of the run.
-
-    Returns
-    -------
-    EventBatch
-        Tables ``event`` (with ``weights``) and ``particle``.
-    """
-    offsets = np.cumsum([0] + [event.n_particles for event in events], dtype=np.int64)
-    particle = {
-        c.name: np.concatenate([event.particle[c.name] for event in events]).astype(c.dtype, copy=False)
-        for c in columns.PARTICLE
-    }
-    number = np.array([event.number for event in events], np.int64)
-    momentum = (particle["px"], particle["py"], particle["pz"], particle["energy"])
-    names = fingerprints(number, offsets, particle["pdg"], particle["status"], momentum)
-    weights = np.array([event.weights for event in events], np.float64)
-    special = {"number": number, "key": keys.keys(names), "weight": np.ascontiguousarray(weights[:, 0])}
-    table = Table.per_event("event", len(events))
-    for column in columns.EVENT:
-        if column.name in special:
-            table.attach(column.name, special[column.name])
-            continue
-        absent = not_given(column)
-        table.attach(column.name, np.array([event.columns.get(column.name, absent) for event in events], column.dtype))
-    table.attach(columns.EVENT_WEIGHTS.name, weights)
-    batch = EventBatch(weight_names=weight_names)
-    batch.add(table)
-    batch.add(Table("particle", offsets, particle))
-    return batch
-
-
-def not_given(column: columns.Column) -> float | int:
-    """Value of an event column that the input does not give: NaN where it is declared, 0 for parton codes, else -1."""
-    if column.missing:
-        return float("nan")
-    return 0 if column.name.startswith(("pdf_id", "v")) else -1

@@ -1,0 +1,283 @@
+"""Kernel for HepMC2 IO_GenEvent text: the lines of whole events to columns.
+
+The grammar is that of HepMC 2.06 as read by HepMC3's public ``ReaderAsciiHepMC2``: ``E`` number, mpi, scale, alphas,
+signal process, signal vertex, vertices, beams, random states, weights; ``N`` weight names; ``U`` units; ``C`` cross
+section; ``H`` heavy ions; ``F`` partons; ``V`` barcode, id, x, y, z, ct, orphans in, particles out, weights; ``P``
+barcode, code, px, py, pz, E, m, status, theta, phi, end vertex, flow. Nothing is skipped: what does not fit ends the
+call with a code of :mod:`flashdet.io.hepmc.codes` and its place.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flashdet.io.hepmc import buffers, codes
+from flashdet.io.hepmc.buffers import Buffers
+from flashdet.io.hepmc.fields import double, integer, line_end, next_line, record, skip, starts_with, units
+from flashdet.io.hepmc.order import sort_event
+from flashdet.kernels.decimal import OK
+from flashdet.kernels.jit import kernel
+
+Text = NDArray[np.uint8]
+#: A particle line has at least this many bytes, a vertex line too.
+_SHORTEST = 24
+
+
+@kernel
+def _clear(b: Buffers, event: int, i: int) -> None:
+    """Prepare the rows of an event that begins at byte `i`."""
+    b.event[event, buffers.START] = i
+    b.event[event, buffers.N_WEIGHTS] = 0
+    b.header[event] = np.nan
+    b.header[event, buffers.SHIFT : buffers.SHIFT + 4] = 0.0
+    b.header[event, buffers.GEV] = 0.0
+    b.header[event, buffers.CM] = 0.0
+
+
+@kernel
+def _weights(text: Text, i: int, stop: int, b: Buffers, event: int) -> tuple[int, int]:
+    """End of an E line: number of random states, the states, number of weights, the weights."""
+    code, i, n_random = integer(text, i, stop)
+    if code == OK:
+        code, i = skip(text, i, stop, n_random)
+    if code != OK:
+        return code, i
+    code, i, n_weights = integer(text, i, stop)
+    if code != OK:
+        return code, i
+    if n_weights < 0 or n_weights > b.weights.shape[1]:
+        return codes.WEIGHT_COUNT, i
+    for k in range(n_weights):
+        code, i, b.weights[event, k] = double(text, i, stop)
+        if code != OK:
+            return code, i
+    b.event[event, buffers.N_WEIGHTS] = n_weights
+    return line_end(text, i, stop)
+
+
+@kernel
+def _head(text: Text, i: int, stop: int, b: Buffers, event: int) -> tuple[int, int, int]:
+    """E line: returns code, place and the announced number of vertices."""
+    _clear(b, event, i)
+    signal = 0
+    n_vertices = 0
+    code, i, number = integer(text, i + 1, stop)
+    if code == OK:
+        b.event[event, buffers.NUMBER] = number
+        code, i, _ = integer(text, i, stop)  # multi-parton interactions
+    if code == OK:
+        code, i, b.header[event, buffers.ATTRIBUTES + codes.SCALE] = double(text, i, stop)
+    if code == OK:
+        code, i = skip(text, i, stop, 2)  # alpha QCD, alpha QED
+    if code == OK:
+        code, i, signal = integer(text, i, stop)
+    if code == OK:
+        b.header[event, buffers.ATTRIBUTES + codes.SIGNAL] = signal
+        code, i = skip(text, i, stop, 1)  # signal vertex
+    if code == OK:
+        code, i, n_vertices = integer(text, i, stop)
+    if code == OK and (n_vertices < 0 or n_vertices > (stop - i) // _SHORTEST + 1):
+        code = codes.VERTEX_COUNT
+    if code == OK:
+        code, i = skip(text, i, stop, 2)  # beams
+    if code == OK:
+        code, i = _weights(text, i, stop, b, event)
+    return code, i, n_vertices
+
+
+@kernel
+def _vertex(text: Text, i: int, stop: int, b: Buffers, v: int) -> tuple[int, int, int, int]:
+    """V line: returns code, place, barcode and the number of particles that follow."""
+    code, i, barcode = integer(text, i + 1, stop)
+    if code == OK:
+        code, i, _ = integer(text, i, stop)
+    for k in range(4):
+        if code == OK:
+            code, i, b.position[v, k] = double(text, i, stop)
+    if code != OK:
+        return code, i, 0, 0
+    b.vertex[buffers.KNOWN, v] = 1
+    code, i, n_orphans = integer(text, i, stop)
+    if code != OK:
+        return code, i, 0, 0
+    code, i, n_out = integer(text, i, stop)
+    if code != OK:
+        return code, i, 0, 0
+    code, i, n_weights = integer(text, i, stop)
+    if code == OK:
+        code, i = skip(text, i, stop, n_weights)
+    if code == OK:
+        code, i = line_end(text, i, stop)
+    return code, i, barcode, n_orphans + n_out
+
+
+@kernel
+def _particle(text: Text, i: int, stop: int, b: Buffers, p: int) -> tuple[int, int]:
+    """P line; the barcode of its end vertex goes to `END` for now."""
+    code, i, _ = integer(text, i + 1, stop)
+    if code != OK:
+        return code, i
+    code, i, pdg = integer(text, i, stop)
+    if code != OK:
+        return code, i
+    b.ints[buffers.PDG, p] = pdg
+    for k in range(5):
+        if code == OK:
+            code, i, b.floats[k, p] = double(text, i, stop)
+    if code != OK:
+        return code, i
+    code, i, status = integer(text, i, stop)
+    if code != OK:
+        return code, i
+    b.ints[buffers.STATUS, p] = status
+    code, i = skip(text, i, stop, 2)  # theta, phi
+    if code != OK:
+        return code, i
+    code, i, end = integer(text, i, stop)
+    if code != OK:
+        return code, i
+    b.ints[buffers.END, p] = end
+    code, i, n_flow = integer(text, i, stop)
+    if code == OK:
+        code, i = skip(text, i, stop, 2 * n_flow)
+    if code == OK:
+        code, i = line_end(text, i, stop)
+    return code, i
+
+
+@kernel
+def _vertex_of(barcode: int, ranked: NDArray[np.int64], order: NDArray[np.int64]) -> int:
+    """Number of the vertex with a barcode, -2 if there is none; the barcodes are sorted."""
+    k = np.searchsorted(ranked, barcode)
+    return int(order[k]) if k < len(ranked) and ranked[k] == barcode else -2
+
+
+@kernel
+def _connect(b: Buffers, event: int, barcodes: NDArray[np.int64]) -> int:
+    """Turn barcodes of end vertices into vertex numbers, and bring the event into HepMC3's order."""
+    p0, p1 = b.event[event, buffers.PARTICLES], b.event[event + 1, buffers.PARTICLES]
+    v0, v1 = b.event[event, buffers.VERTICES], b.event[event + 1, buffers.VERTICES]
+    order = np.argsort(-barcodes[v0:v1], kind="mergesort")
+    ranked = -barcodes[v0:v1][order]
+    for k in range(len(ranked) - 1):
+        if ranked[k] == ranked[k + 1]:
+            return codes.TWO_ENDS
+    for p in range(p0, p1):
+        barcode = b.ints[buffers.END, p]
+        v = _vertex_of(-int(barcode), ranked, order) if barcode != 0 else -1
+        if v == -2:
+            return codes.REFERENCE
+        b.ints[buffers.END, p] = v
+        # An orphan stands below the vertex where it ends, and comes from none.
+        if b.ints[buffers.PRODUCTION, p] == v:
+            b.ints[buffers.PRODUCTION, p] = -1
+    return sort_event(b, event)
+
+
+@kernel
+def _head_line(text: Text, i: int, stop: int, b: Buffers, event: int, names: Text) -> tuple[int, int]:
+    """A line of an event that is neither particle nor vertex."""
+    kind = text[i]
+    if kind == 85:  # U
+        return units(text, i, stop, b, event)
+    if kind == 67:  # C
+        return record(text, i + 1, stop, b, event, codes.CROSS_SECTION, codes.CROSS_SECTION_FIELDS)
+    if kind == 70:  # F
+        return record(text, i + 1, stop, b, event, codes.PDF, codes.PDF_FIELDS)
+    if kind == 72:  # H
+        return record(text, i + 1, stop, b, event, codes.HEAVY_ION, codes.HEAVY_ION_FIELDS)
+    if kind == 78:  # N: the names were read before; all events must have the same
+        return (OK if starts_with(text, i, stop, names) else codes.IRREGULAR), i
+    return (OK if kind == 10 or kind == 13 else codes.UNKNOWN_LINE), i
+
+
+@kernel
+def _event(
+    text: Text, i: int, stop: int, b: Buffers, event: int, names: Text, barcodes: NDArray[np.int64]
+) -> tuple[int, int]:
+    """One event from its E line to the line before the next event or the end of the listing."""
+    code, i, n_vertices = _head(text, i, stop, b, event)
+    if code != OK:
+        return code, i
+    i = next_line(text, i, stop)
+    p = b.event[event, buffers.PARTICLES]
+    v0 = b.event[event, buffers.VERTICES]
+    v = v0 - 1
+    due = 0  # particles that the vertex announced and that are still to come
+    n_lines = 1
+    while i < stop and text[i] != 69 and not (text[i] == 72 and i + 1 < stop and text[i + 1] != 32):  # E, HepMC::
+        kind = text[i]
+        if kind == 80:  # P
+            if v < v0 or p >= b.ints.shape[1]:
+                return codes.ORDER, i
+            code, i = _particle(text, i, stop, b, p)
+            b.ints[buffers.PRODUCTION, p] = v - v0
+            p += 1
+            due -= 1
+        elif kind == 86:  # V
+            v += 1
+            # Some generators announce too few particles of a vertex, none too many.
+            if due > 0 or v - v0 >= n_vertices or v >= b.vertex.shape[1]:
+                return codes.VERTEX_COUNT, i
+            code, i, barcodes[v], due = _vertex(text, i, stop, b, v)
+        else:
+            code, i = _head_line(text, i, stop, b, event, names)
+        if code != OK:
+            return code, i
+        i = next_line(text, i, stop)
+        n_lines += 1
+    if due > 0 or v - v0 + 1 != n_vertices:
+        return codes.VERTEX_COUNT, i
+    b.event[event, buffers.LINES] = n_lines
+    b.event[event + 1, buffers.PARTICLES] = p
+    b.event[event + 1, buffers.VERTICES] = v + 1
+    return _connect(b, event, barcodes), i
+
+
+@kernel
+def read_events(
+    text: Text, i: int, stop: int, b: Buffers, max_events: int, names: Text, barcodes: NDArray[np.int64]
+) -> tuple[int, int, int]:
+    """Read whole events.
+
+    Parameters
+    ----------
+    text : (n,) uint8
+        Text; at least 32 readable bytes follow `stop`.
+    i, stop : int64
+        Where to begin, and the end of the last whole event.
+    b : Buffers
+        Written from row 0.
+    max_events : int64
+        Room for events in `b`.
+    names : (m,) uint8
+        The N line that events with weight names must have.
+    barcodes : (m,) int64
+        Work space, one place per vertex of `b`.
+
+    Returns
+    -------
+    n_events : int64
+        Events read in full.
+    i : int64
+        Where it stopped.
+    code : int64
+        ``DONE``, ``FULL``, ``HEADER`` (a line of no event at `i`), or what is wrong with event `n_events` at `i`.
+    """
+    n = 0
+    while i < stop:
+        kind = text[i]
+        if kind == 69 and i + 1 < stop and text[i + 1] == 32:  # E
+            if n == max_events:
+                return n, i, codes.FULL
+            code, i = _event(text, i, stop, b, n, names, barcodes)
+            if code != OK:
+                return n, i, code
+            n += 1
+        elif kind == 10 and n > 0:
+            b.event[n - 1, buffers.LINES] += 1
+            i += 1
+        else:
+            return n, i, codes.HEADER
+    return n, i, codes.DONE
