@@ -1,14 +1,15 @@
 """The one place that configures Numba.
 
-Kernels are compiled without the interpreter and without the GIL, are cached on disk, and obey IEEE 754: ``fastmath``
-stays off because it removes every test for NaN. ``FLASHDET_DISABLE_JIT=1`` runs them as plain Python (for coverage and
-debugging), ``FLASHDET_DISABLE_JIT_CACHE=1`` compiles them anew in every process, ``NUMBA_CACHE_DIR`` moves the cache.
+Kernels are compiled without the interpreter and without the GIL, are cached on disk (`flashdet.kernels.cache`), and
+obey IEEE 754: ``fastmath`` stays off because it removes every test for NaN. ``FLASHDET_DISABLE_JIT=1`` runs them as
+plain Python (for coverage and debugging), ``FLASHDET_DISABLE_JIT_CACHE=1`` compiles them anew in every process,
+``FLASHDET_CACHE_DIR`` moves the cache.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -29,12 +30,7 @@ def kernel(function: Function) -> Function:
         The compiled function, with the signature of `function`. One specialisation is kept per kernel: callers pass
         contiguous arrays of the declared dtypes.
     """
-    if os.environ.get("FLASHDET_DISABLE_JIT") == "1":
-        return function
-    from numba import njit
-
-    cache = os.environ.get("FLASHDET_DISABLE_JIT_CACHE") != "1"
-    return njit(nogil=True, cache=cache, error_model="numpy")(function)  # type: ignore[no-any-return]
+    return _compiled(function)
 
 
 def inline(function: Function) -> Function:
@@ -50,10 +46,40 @@ def inline(function: Function) -> Function:
     callable
         The compiled function.
     """
+    return _compiled(function, forceinline=True)
+
+
+def _compiled(function: Function, **more: bool) -> Function:
     if os.environ.get("FLASHDET_DISABLE_JIT") == "1":
         return function
     from numba import njit
 
-    cache = os.environ.get("FLASHDET_DISABLE_JIT_CACHE") != "1"
-    decorate = njit(nogil=True, cache=cache, error_model="numpy", forceinline=True)
-    return decorate(function)  # type: ignore[no-any-return]
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", **more}
+    dispatcher: Any = njit(**options)(function)
+    if os.environ.get("FLASHDET_DISABLE_JIT_CACHE") != "1":
+        from flashdet.kernels.cache import KernelCache
+
+        dispatcher._cache = KernelCache(function, repr(sorted(options.items())))  # type: ignore[arg-type]
+    _widen_arguments(dispatcher)
+    return dispatcher  # type: ignore[no-any-return]
+
+
+def _widen_arguments(dispatcher: Any) -> None:
+    """Let kernels that call this one share a specialisation.
+
+    Numba compiles a helper again for each literal (``lookup(0, x)``, ``lookup(1, x)``) and each width of an integer it
+    is called with, which made 28 of the 188 compilations of a first run. Here literals count as their types and signed
+    integers as int64; arithmetic on them is done in int64 anyway, so no number changes.
+    """
+    from numba.core import types as numba_types
+
+    types: Any = numba_types
+    wide = {types.int8: types.int64, types.int16: types.int64, types.int32: types.int64}
+    original = dispatcher.get_call_template
+
+    def template(arguments: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
+        plain = [types.unliteral(a) for a in arguments]
+        named = {name: types.unliteral(a) for name, a in keywords.items()}
+        return original([wide.get(a, a) for a in plain], {name: wide.get(a, a) for name, a in named.items()})
+
+    dispatcher.get_call_template = template
