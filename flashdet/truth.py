@@ -93,6 +93,38 @@ def is_physical_primary(batch: EventBatch) -> NDArray[np.bool_]:
     return primary
 
 
+def by_production_vertex(
+    batch: EventBatch,
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64], NDArray[np.int32]]:
+    """Order in which the daughters of every particle are one range of rows, and all links in that order.
+
+    Parameters
+    ----------
+    batch : EventBatch
+        Reads ``particle.production_vertex`` and ``particle.end_vertex``.
+
+    Returns
+    -------
+    rows : (n,) int64
+        Row in the batch of each particle of the new order: by event, production vertex (none first) and file order.
+    daughters : (n, 2) int32
+        First and last daughter of each particle of the new order, as rows of the new order; -1 if it has none.
+    mother_offsets : (n + 1,) int64
+        Mothers of particle i of the new order are ``mothers[mother_offsets[i]:mother_offsets[i + 1]]``.
+    mothers : (n_links,) int32
+        Rows of the new order.
+    """
+    particle = batch["particle"]
+    offsets, production, end = particle.offsets, particle["production_vertex"], particle["end_vertex"]
+    n = particle.n_rows
+    rows, rank = np.empty(n, np.int64), np.empty(n, np.int64)
+    daughter_range, links = np.full((n, 2), -1, np.int32), np.zeros(n + 1, np.int64)
+    _sort_by_production(offsets, production, end, rows, rank, daughter_range, links)
+    index = np.empty(links[-1], np.int32)
+    _fill_mothers(offsets, production, end, rows, rank, links, index)
+    return rows, daughter_range, links, index
+
+
 def _relatives(
     offsets: NDArray[np.int64], mine: NDArray[np.int32], theirs: NDArray[np.int32]
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
@@ -155,6 +187,72 @@ def _fill_relatives(
         for i in range(first, last):
             for j in range(links[i + 1] - links[i]):
                 index[links[i] + j] = members[start[mine[i]] + j]
+
+
+@kernel
+def _sort_by_production(
+    offsets: NDArray[np.int64],
+    production: NDArray[np.int32],
+    end: NDArray[np.int32],
+    rows: NDArray[np.int64],
+    rank: NDArray[np.int64],
+    daughter_range: NDArray[np.int32],
+    links: NDArray[np.int64],
+) -> None:
+    for event in range(len(offsets) - 1):
+        first, last = offsets[event], offsets[event + 1]
+        n_vertices = _n_vertices(first, last, production, end)
+        # place of the next particle of each vertex, "no vertex" first
+        start, n_mothers = np.zeros(n_vertices + 2, np.int64), np.zeros(n_vertices, np.int64)
+        for i in range(first, last):
+            start[production[i] + 2] += 1
+            if end[i] >= 0:
+                n_mothers[end[i]] += 1
+        start[0] = first
+        for v in range(n_vertices + 1):
+            start[v + 1] += start[v]
+        for i in range(first, last):
+            v = production[i] + 1
+            rank[i] = start[v]
+            rows[start[v]] = i
+            start[v] += 1
+        # now start[v + 1] is the end of vertex v and start[v] the end of the one before it
+        for place in range(first, last):
+            i = rows[place]
+            if end[i] >= 0 and start[end[i] + 1] > start[end[i]]:
+                daughter_range[place, 0] = start[end[i]]
+                daughter_range[place, 1] = start[end[i] + 1] - 1
+            links[place + 1] = links[place] + (n_mothers[production[i]] if production[i] >= 0 else 0)
+
+
+@kernel
+def _fill_mothers(
+    offsets: NDArray[np.int64],
+    production: NDArray[np.int32],
+    end: NDArray[np.int32],
+    rows: NDArray[np.int64],
+    rank: NDArray[np.int64],
+    links: NDArray[np.int64],
+    index: NDArray[np.int32],
+) -> None:
+    for event in range(len(offsets) - 1):
+        first, last = offsets[event], offsets[event + 1]
+        n_vertices = _n_vertices(first, last, production, end)
+        start = np.zeros(n_vertices + 2, np.int64)
+        for i in range(first, last):
+            if end[i] >= 0:
+                start[end[i] + 2] += 1
+        for v in range(n_vertices):
+            start[v + 2] += start[v + 1]
+        members = np.empty(start[n_vertices + 1], np.int32)
+        for i in range(first, last):
+            if end[i] >= 0:
+                members[start[end[i] + 1]] = rank[i]
+                start[end[i] + 1] += 1
+        for place in range(first, last):
+            v = production[rows[place]]
+            for j in range(links[place + 1] - links[place]):
+                index[links[place] + j] = members[start[v] + j]
 
 
 @kernel

@@ -21,8 +21,11 @@ from flashdet.event import EventBatch, Table
 from flashdet.io import aod_tables as names
 from flashdet.io import rootfile
 from flashdet.io.output import OutputSetup, Writer, check_alignment, header_text
+from flashdet.io.roottree import Lists, write_trees
 
 Branches = dict[str, Any]
+#: Room for the names of the trees of a directory, so that uproot does not move its listing again and again.
+_LISTING_BYTES = 8192
 
 
 class AodWriter(Writer):
@@ -44,14 +47,8 @@ class AodWriter(Writer):
         trees = build_trees(batch, self.setup, self._written, self._n_frames, self._n_crossings)
         self._n_crossings += batch.n_events
         with rootfile.fixed_date():
-            for name, branches in trees.items():
-                types = {k: _branch_type(v) for k, v in branches.items()}
-                tree = self._root.mktree(
-                    f"DF_{self._n_frames}/{name}", types, title=name, counter_name=lambda branch: f"{branch}_size"
-                )
-                if len(next(iter(branches.values()))):
-                    tree.extend(branches)
-        rootfile.forget_trees(self._root)
+            self._root.mkdir(f"DF_{self._n_frames}", initial_directory_bytes=_LISTING_BYTES)
+            write_trees(self._root[f"DF_{self._n_frames}"], trees)
 
     def _finish(self) -> None:
         with rootfile.fixed_date():
@@ -122,37 +119,17 @@ class ParticleOrder:
         Row in the batch of each particle on disk.
     rank : (n,) int64
         Place on disk of each row of the batch.
+    daughters : (n, 2) int32
+        First and last daughter on disk of each particle on disk, -1 if it has none.
+    mothers : Lists
+        Places on disk of the mothers of each particle on disk.
     """
 
     def __init__(self, batch: EventBatch) -> None:
-        particle = batch["particle"]
-        event = particle.event_index
-        production, end = particle["production_vertex"].astype(np.int64), particle["end_vertex"].astype(np.int64)
-        # one integer per (event, vertex); 0 within an event is "no vertex"
-        n_keys = int(max(production.max(initial=-1), end.max(initial=-1))) + 2
-        key = event * n_keys + production + 1
-        self.rows = np.argsort(key, kind="stable")
+        self.rows, self.daughters, offsets, index = truth.by_production_vertex(batch)
+        self.mothers = Lists(offsets, index)
         self.rank = np.empty_like(self.rows)
         self.rank[self.rows] = np.arange(len(self.rows))
-        self._batch, self._key = batch, key[self.rows]
-        self._end_key = np.where(end >= 0, event * n_keys + end + 1, -1)[self.rows]
-
-    def daughters(self) -> NDArray[np.int32]:
-        """(n, 2) int32: first and last daughter on disk of each particle on disk, -1 if it has none."""
-        first = np.searchsorted(self._key, self._end_key, "left")
-        last = np.searchsorted(self._key, self._end_key, "right") - 1
-        return np.where(last >= first, (first, last), -1).T.astype(np.int32, order="C")
-
-    def mothers(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """Offsets (n + 1,) int64 and places on disk (n_links,) int32 of the mothers of each particle on disk."""
-        offsets, index = truth.mothers(self._batch)
-        particle = self._batch["particle"]
-        counts = np.diff(offsets)
-        starts = np.repeat(particle.offsets[:-1], np.diff(offsets[particle.offsets]))
-        on_disk = self.rank[starts + index]
-        new = np.concatenate([[0], np.cumsum(counts[self.rows])])
-        source = np.repeat(offsets[:-1][self.rows] - new[:-1], counts[self.rows]) + np.arange(new[-1])
-        return new, on_disk[source].astype(np.int32)
 
 
 def _collisions(batch: EventBatch, setup: OutputSetup) -> Branches:
@@ -251,13 +228,12 @@ def _generator_information(event: Table) -> dict[str, Branches]:
 def _particles(batch: EventBatch, order: ParticleOrder) -> Branches:
     particle = batch["particle"]
     flags = np.where(truth.is_physical_primary(batch), names.PHYSICAL_PRIMARY, 0).astype(np.uint8)
-    offsets, mothers = order.mothers()
     return {
-        "fIndexMcCollisions": particle.event_index.astype(np.int32),
+        "fIndexMcCollisions": _event_index(particle),
         "fStatusCode": names.pack_status(particle["status"][order.rows]),
         "fFlags": flags[order.rows],
-        "fIndexArray_Mothers": rootfile.jagged(offsets, mothers),
-        "fIndexSlice_Daughters": order.daughters(),
+        "fIndexArray_Mothers": order.mothers,
+        "fIndexSlice_Daughters": order.daughters,
         "fWeight": np.ones(particle.n_rows, np.float32),
         **{branch: particle[column][order.rows] for branch, column in names.PARTICLE_COLUMNS.items()},
     }
@@ -275,7 +251,7 @@ def _tracks(batch: EventBatch, setup: OutputSetup, order: ParticleOrder | None) 
         label = _global_index(track, "particle_index", batch["particle"], order)
     return {
         "O2track": {
-            "fIndexCollisions": event.astype(np.int32),
+            "fIndexCollisions": _event_index(track),
             "fTrackType": np.full(n, names.TRACK_TYPE, np.uint8),
             **{branch: track[column] for branch, column in names.TRACK_PARAMETERS.items()},
         },
@@ -297,7 +273,7 @@ def _own_tree(
     table = batch[name]
     branches: Branches = {}
     if not (setup.is_per_event(name) or setup.is_per_track(name) or name in ("particle", "track")):
-        branches["fIndexCollisions"] = table.event_index.astype(np.int32)
+        branches["fIndexCollisions"] = _event_index(table)
     left_out = _left_out(name, written)
     for column, values in table.items():
         if column in left_out:
@@ -335,8 +311,6 @@ def _global_index(table: Table, column: str, target: Table, order: ParticleOrder
     return np.where(values >= 0, rows, -1).astype(np.int32)
 
 
-def _branch_type(values: Any) -> Any:
-    """Type of a branch for uproot: a dtype, with the shape of fixed arrays, or a list of integers."""
-    if isinstance(values, np.ndarray):
-        return np.dtype((values.dtype, values.shape[1:]))
-    return "var * int32"
+def _event_index(table: Table) -> NDArray[np.int32]:
+    """Event of each row."""
+    return np.repeat(np.arange(table.n_events, dtype=np.int32), np.diff(table.offsets))

@@ -15,8 +15,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-#: ZSTD-1 writes 250 MB/s of floats where ZLIB-1 writes 28 MB/s, and is as small (benchmarks/bench_writers.py).
-COMPRESSION_LEVEL = 1
+from flashdet.io.roottree import COMPRESSION_LEVEL
+
 #: Name of the TObjString with the description of the file.
 HEADER = "flashdet"
 
@@ -60,19 +60,6 @@ def create(file: BinaryIO, header: str) -> Any:
     )
     root[HEADER] = header
     return root
-
-
-def forget_trees(root: Any) -> None:
-    """Release what uproot remembers of the trees of a file, to be called when no more rows follow in any of them.
-
-    It keeps the description of every tree ever made, 1.2 MB for each directory of 25 trees, and has no call to drop it.
-
-    Parameters
-    ----------
-    root : uproot.WritableDirectory
-        The file.
-    """
-    vars(root.file).get("_trees", {}).clear()
 
 
 def open_for_reading(path: Path) -> Any:

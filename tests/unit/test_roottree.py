@@ -1,0 +1,114 @@
+"""Trees as bytes: every kind of branch comes back through uproot, whatever compresses them."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import awkward as ak
+import numpy as np
+import pytest
+
+from flashdet.io import rootfile, roottree
+from flashdet.io.roottree import Lists, write_trees
+
+N = 300
+DTYPES = ("?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8")
+
+
+def content():
+    rng = np.random.default_rng(3)
+    counts = rng.integers(0, 4, N)
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    branches = {f"f{np.dtype(d).name}": rng.integers(0, 100, N).astype(d) for d in DTYPES}
+    branches["fMissing"] = np.where(rng.random(N) < 0.5, np.nan, 1).astype(np.float32)
+    branches["fCov"] = rng.normal(size=(N, 15)).astype(np.float32)
+    branches["fSlice"] = rng.integers(-1, 9, (N, 2)).astype(np.int32)
+    branches["fLists"] = Lists(offsets, rng.integers(-5, 5, offsets[-1]).astype(np.int32))
+    return branches
+
+
+def write(path, trees, pool=None, directories=1):
+    with path.open("w+b") as file, rootfile.fixed_date():
+        root = rootfile.create(file, "{}")
+        for i in range(directories):
+            write_trees(root.mkdir(f"DF_{i}"), trees, pool)
+        root.close()
+    return path.read_bytes()
+
+
+def assert_content(tree, branches):
+    for name, values in branches.items():
+        found = tree[name].array()
+        if isinstance(values, Lists):
+            np.testing.assert_array_equal(ak.num(found), np.diff(values.offsets))
+            np.testing.assert_array_equal(tree[f"{name}_size"].array(), np.diff(values.offsets))
+            np.testing.assert_array_equal(ak.flatten(found), values.content)
+        else:
+            assert tree[name].interpretation.to_dtype.newbyteorder("=").base == values.dtype
+            np.testing.assert_array_equal(found, values)
+
+
+def test_every_kind_of_branch_comes_back(tmp_path):
+    branches = content()
+    path = tmp_path / "o.root"
+    write(path, {"a": branches, "b": {"x": np.arange(5)}}, directories=3)
+    with rootfile.open_for_reading(path) as root:
+        for i in range(3):
+            assert root[f"DF_{i}"].keys(cycle=False) == ["a", "b"]
+            assert root[f"DF_{i}/a"].num_entries == N
+            assert_content(root[f"DF_{i}/a"], branches)
+            np.testing.assert_array_equal(root[f"DF_{i}/b/x"].array(), np.arange(5))
+
+
+def test_uproot_writes_the_same_branches(tmp_path):
+    # the description of a tree by an independent writer, compared member by member
+    branches = content()
+    write(tmp_path / "ours.root", {"a": branches})
+    import uproot
+
+    with uproot.recreate(tmp_path / "theirs.root") as file:
+        types = {k: "var * int32" if isinstance(v, Lists) else (v.dtype, v.shape[1:]) for k, v in branches.items()}
+        tree = file.mktree("DF_0/a", types, title="a", counter_name=lambda name: f"{name}_size")
+        tree.extend(
+            {k: rootfile.jagged(v.offsets, v.content) if isinstance(v, Lists) else v for k, v in branches.items()}
+        )
+    with rootfile.open_for_reading(tmp_path / "ours.root") as one, uproot.open(tmp_path / "theirs.root") as other:
+        ours, theirs = one["DF_0/a"], other["DF_0/a"]
+        assert [b.name for b in ours.branches] == [b.name for b in theirs.branches]
+        for mine, yours in zip(ours.branches, theirs.branches, strict=True):
+            for member in ("fTitle", "fEntries", "fTotBytes", "fEntryOffsetLen", "fBasketSize", "fWriteBasket"):
+                assert mine.member(member) == yours.member(member), (mine.name, member)
+            leaf, other_leaf = mine.member("fLeaves")[0], yours.member("fLeaves")[0]
+            for member in ("fTitle", "fLen", "fLenType", "fIsRange", "fIsUnsigned", "fMinimum", "fMaximum"):
+                assert leaf.member(member) == other_leaf.member(member), (mine.name, member)
+            assert mine.member("fBasketBytes")[0] == mine.compressed_bytes
+
+
+def test_bytes_do_not_depend_on_threads(tmp_path):
+    trees = {"a": content(), "b": content()}
+    alone = write(tmp_path / "one.root", trees)
+    with ThreadPoolExecutor(3) as pool:
+        assert write(tmp_path / "many.root", trees, pool) == alone
+
+
+def test_a_tree_without_rows_has_its_branches(tmp_path):
+    branches = {k: Lists(v.offsets[:1], v.content[:0]) if isinstance(v, Lists) else v[:0] for k, v in content().items()}
+    write(tmp_path / "o.root", {"a": branches})
+    with rootfile.open_for_reading(tmp_path / "o.root") as root:
+        assert root["DF_0/a"].num_entries == 0
+        assert set(root["DF_0/a"].keys()) == {*branches, "fLists_size"}
+
+
+@pytest.mark.parametrize("values", [np.zeros(5_000_000, np.float32), np.arange(10**6, dtype=np.uint64) * 2654435761**2])
+def test_large_baskets(tmp_path, values):
+    # over 16 MB a basket has several compressed blocks; noise stays as it is
+    write(tmp_path / "o.root", {"a": {"x": values}})
+    with rootfile.open_for_reading(tmp_path / "o.root") as root:
+        np.testing.assert_array_equal(root["DF_0/a/x"].array(), values)
+        assert root["DF_0/a/x"].compressed_bytes <= values.nbytes + 200
+
+
+def test_noise_is_stored_uncompressed():
+    noise = np.random.default_rng(1).bytes(1000)
+    assert roottree._compress(noise) == noise
+    assert len(roottree._compress(bytes(1000))) < 50
