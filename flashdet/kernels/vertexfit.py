@@ -338,7 +338,8 @@ def fit_vertices(
         if count < min_tracks:
             continue
         vertex[event, 0], vertex[event, 1], vertex[event, 2] = x + point[0], y + point[1], z + point[2]
-        vertex_cov[event, :] = v
+        for k in range(6):  # an array assignment would bring in Numba's error texts: 2 s of compilation
+            vertex_cov[event, k] = v[k]
         chi2[event] = total
         n_contributors[event] = count
         _distances(work, first, last, system, contributor, dca)

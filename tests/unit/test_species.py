@@ -21,6 +21,21 @@ def test_table_is_sorted_and_charge_conjugate():
         assert table.mass[plus] == table.mass[minus] > 0
 
 
+def test_frozen_table_is_that_of_its_source():
+    """`species.freeze()` writes it anew after a change of `build_table` or for a new release of the source."""
+    import particle
+
+    with np.load(species.FROZEN) as file:
+        release = str(file["source"])
+    if release != f"particle {particle.__version__}":
+        pytest.skip(f"frozen from {release}, installed is {particle.__version__}")
+    frozen, built = species.particle_table(), species.build_table()
+    for name in ("pdg", "mass", "charge3", "ctau"):
+        values = getattr(frozen, name)
+        assert values.dtype == getattr(built, name).dtype
+        np.testing.assert_array_equal(values, getattr(built, name))
+
+
 def test_nuclei_are_bare():
     """The packaged nuclei are atoms: their electrons must be gone (helium-3: 1.02 MeV)."""
     table = species.particle_table()
