@@ -1,4 +1,4 @@
-"""Where the time of the TOF and RICH stages goes, in nanoseconds per track on one core.
+"""Where the time of the TOF stage goes, in nanoseconds per track on one core.
 
 Run ``pytest benchmarks/bench_pid.py --benchmark-enable -s``. Each part is measured for few tracks per event (the event
 time is then summed on a grid), for pp and for Pb-Pb events; nine hypotheses everywhere. The yardstick of the ratio is
@@ -20,15 +20,15 @@ from pid_tracks import make_tracks, packed
 
 from flashdet.rng import Draw
 from flashdet.species import SPECIES_CHARGE, SPECIES_MASS
-from flashdet.stages import rich, tof
+from flashdet.stages import tof
 from flashdet.stages.eventtime import EventTimeConfig, find_event_times
 from flashdet.stages.surface import pack
 
 #: CPU time: other jobs on the machine disturb it less.
 pytestmark = pytest.mark.benchmark(timer=time.process_time)
 FIELD, RESOLUTION = 2.0, 0.020
-RICH = rich.RichConfig.model_validate({"shape": {"cylinder": {"radius": "85 cm", "half_length": "340 cm"}}})
-SURFACES = pack(RICH.shape)
+SHAPE = {"cylinder": {"radius": "85 cm", "half_length": "340 cm"}}
+SURFACES = pack(tof.TofConfig.model_validate({"shape": SHAPE, "time_resolution": "20 ps"}).shape)
 DRAW = Draw.of(1, "bench")
 
 
@@ -51,15 +51,12 @@ def parts(batch):
     surface, _, times = tof.make_hits(track, offsets, key, FIELD, SURFACES, RESOLUTION, 1.0, DRAW)
     _, expected, error = tof.expect_times(track, surface, FIELD, SURFACES)
     settings, species = EventTimeConfig(), track["species_true"]
-    inside = np.ones(len(surface), np.bool_)
     return {
         "tof: hits": lambda: tof.make_hits(track, offsets, key, FIELD, SURFACES, RESOLUTION, 1.0, DRAW),
         "tof: expected times": lambda: tof.expect_times(track, surface, FIELD, SURFACES),
         "tof: event time": lambda: find_event_times(
             offsets, times, RESOLUTION, expected, error, track["y"], species, settings
         ),
-        "rich: rings": lambda: rich.make_rings(track, offsets, key, FIELD, SURFACES, RICH, DRAW),
-        "rich: expected angles": lambda: rich.expect_angles(track, inside, RICH.refractive_index),
     }
 
 
@@ -72,9 +69,7 @@ def with_numpy(track):
     return [tof.time_of_flight(path, z * p, m) for m, z in zip(SPECIES_MASS, SPECIES_CHARGE, strict=True)]
 
 
-@pytest.mark.parametrize(
-    "part", ["tof: hits", "tof: expected times", "tof: event time", "rich: rings", "rich: expected angles"]
-)
+@pytest.mark.parametrize("part", ["tof: hits", "tof: expected times", "tof: event time"])
 def test_part(benchmark, part, tracks):
     call = parts(tracks)[part]
     call()

@@ -258,12 +258,33 @@ TOF = (
     *_hypotheses("tof", "expected_error", "f8", "ns", "error of the expected time from path and momentum, {}", _NO_HIT),
     *_hypotheses("tof", "n_sigma", "f8", "", "(time - event_time - expected)/sigma for a {}", _NO_HIT),
 )
+#: Those that need the time of the collision; a stage `event_time` adds them if the detector leaves them to it.
+TOF_TIMED = pick(TOF, "beta", "event_time", "event_time_error", *(f"n_sigma_{s}" for s in SPECIES))
 #: Columns that a `tof` stage adds to a table of its own, one row per event: ``<name>_event``.
 TOF_EVENT = _table(
     "tof_event",
     ("time", "f8", "ns", "event time from all tracks"),
     ("time_error", "f8", "ns", "its error"),
     ("n_tracks", "i4", "", "tracks that entered it"),
+)
+#: Columns of an `event_time` stage, one row per track.
+EVENT_TIME = _table(
+    "event_time",
+    ("event_time", "f8", "ns", "event time from all detectors, found without any hit of this track (leave-one-out)"),
+    ("event_time_error", "f8", "ns", "error of that event time"),
+)
+#: The same per event: ``<name>_event``.
+EVENT_TIME_EVENT = _table(
+    "event_time_event",
+    ("time", "f8", "ns", "event time from all tracks and detectors"),
+    ("time_error", "f8", "ns", "its error"),
+    ("n_tracks", "i4", "", "tracks that entered it"),
+)
+#: Columns of that table if the stage has a start detector.
+EVENT_TIME_START = _table(
+    "event_time_event",
+    ("start_time", "f8", "ns", "time of the start detector", (), "it gave none"),
+    ("start_time_error", "f8", "ns", "its error", (), "it gave none"),
 )
 _NO_RING = "no ring"
 RICH = (
@@ -273,13 +294,22 @@ RICH = (
         ("has_signal", "?", "", "true if a ring was found; false and has_acceptance: the veto information"),
         ("angle", "f8", "rad", "measured Cherenkov angle", (), _NO_RING),
         ("angle_error", "f8", "rad", "error of the measured angle", (), _NO_RING),
-        ("n_photons", "i4", "", "detected photons"),
+        ("n_photons", "i4", "", "detected photons, those of the background within the ring included"),
+        ("n_photons_gas", "i4", "", "detected photons of the gas radiator, 0 without one"),
     ),
     *_hypotheses("rich", "expected", "f8", "rad", "expected angle for a {}", "below threshold or not in acceptance"),
     *_hypotheses(
         "rich", "expected_error", "f8", "rad", "error of the expected angle, {}", "below threshold or not in acceptance"
     ),
     *_hypotheses("rich", "n_sigma", "f8", "", "(angle - expected)/sigma for a {}", "no ring or below threshold"),
+    *_hypotheses(
+        "rich",
+        "log_likelihood",
+        "f8",
+        "",
+        "log-likelihood of photons and angle, or of no ring, for a {}, up to a constant of the track; 0 outside",
+        "",
+    ),
 )
 _NO_CLUSTER = "no cluster"
 EMCAL = (
@@ -291,6 +321,16 @@ EMCAL = (
         ("energy", "f8", "GeV", "energy of the matched cluster", (), _NO_CLUSTER),
         ("energy_error", "f8", "GeV", "error of that energy", (), _NO_CLUSTER),
         ("e_over_p", "f8", "", "energy over momentum", (), _NO_CLUSTER),
+        (
+            "distance",
+            "f8",
+            "cm",
+            "distance from the measured track to the cluster",
+            (),
+            "no cluster, or truth matching",
+        ),
+        ("time", "f8", "ns", "arrival time of the matched cluster", (), _NO_CLUSTER),
+        ("n_sigma_width", "f8", "", "width of the matched cluster, see the cluster", (), _NO_CLUSTER),
     ),
     *_hypotheses("emcal", "expected", "f8", "GeV", "expected energy for a {}", "not in acceptance"),
     *_hypotheses("emcal", "expected_error", "f8", "GeV", "width of the expected energy, {}", "not in acceptance"),
@@ -311,6 +351,11 @@ EMCAL_CLUSTER = _table(
     ("eta", "f8", "", "pseudorapidity as seen from the origin"),
     ("phi", "f8", "rad", "azimuth as seen from the z axis"),
     ("energy_true", "f8", "GeV", "energy of the particles that made it"),
+    ("n_particles", "i4", "", "particles that made it"),
+    ("time", "f8", "ns", "arrival time of the particle that made most of it, measured"),
+    ("time_error", "f8", "ns", "error of the time"),
+    ("width", "f8", "cm", "standard deviation of the shower per coordinate of the surface"),
+    ("n_sigma_width", "f8", "", "ln(width / mean of electromagnetic showers) / spread of those"),
 )
 MUON = (
     *_table(
@@ -321,4 +366,17 @@ MUON = (
     *_hypotheses("muon", "expected", "f8", "", "probability that a {} is tagged", "not in acceptance"),
     *_hypotheses("muon", "expected_error", "f8", "", "binomial width of the tag, {}", "not in acceptance"),
     *_hypotheses("muon", "n_sigma", "f8", "", "(tag - probability)/width for a {}", "not in acceptance or no width"),
+)
+_NO_LOSS = "too few layers with a signal"
+TOT = (
+    *_table(
+        "tot",
+        ("has_signal", "?", "", "true if enough layers have a signal"),
+        ("n_layers", "i1", "", "layers with a signal above threshold"),
+        ("signal", "f8", "GeV/cm", "truncated mean of the energy over path length in silicon", (), _NO_LOSS),
+    ),
+    *_hypotheses("tot", "expected", "f8", "GeV/cm", "expected truncated mean for a {}", _NO_LOSS),
+    *_hypotheses("tot", "expected_error", "f8", "GeV/cm", "width of the expected truncated mean, {}", _NO_LOSS),
+    *_hypotheses("tot", "n_sigma", "f8", "", "(signal - expected)/width for a {}", _NO_LOSS),
+    *_hypotheses("tot", "log_likelihood", "f8", "", "log of the density of the signal for a {}", _NO_LOSS),
 )

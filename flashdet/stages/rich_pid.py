@@ -1,0 +1,249 @@
+"""What a ring says about the mass: expected angles, distances in standard deviations, log-likelihoods.
+
+Only measured values enter: track parameters with their covariance, the ring, and the expected background. Rings are
+made in :mod:`flashdet.stages.rich_rings`.
+
+The tracker measures 1/p, and sin^2(theta) = 1 - (1 + m^2/p^2)/n^2 is nearly linear in it, while theta itself is a
+square root near the threshold. The error of the expected angle therefore is that of sin^2(theta) divided by the slope
+between the expected and the measured angle: sin^2(a) - sin^2(b) = sin(a + b) sin(a - b). Far from the threshold this is
+the usual derivative; near it, pulls keep their unit width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flashdet.kernels.jit import inline, kernel
+from flashdet.stages.pid import CHARGE, MASS, N_SPECIES, log_momentum_variance, rigidity
+from flashdet.stages.rich_config import RichConfig
+from flashdet.stages.rich_optics import (
+    EDGES,
+    FREE,
+    INDEX,
+    LIMIT_ANGLE,
+    LIMIT_RESOLUTION,
+    PHOTONS,
+    WINDOW_SIGMAS,
+    kept_fraction,
+    ring_radius,
+)
+from flashdet.stages.rich_rings import Rings, background_photons
+from flashdet.stages.rich_tiles import Crossings, Geometry
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+#: Distance to the threshold in errors of the momentum below which the mean number of photons is smeared with it.
+_NEAR = 5.0
+_ROOT2 = math.sqrt(2.0)
+_LOG_ROOT_2PI = 0.5 * math.log(2.0 * math.pi)
+
+
+@dataclass(frozen=True)
+class Hypotheses:
+    """Every species compared with every ring; all arrays (n_species, n).
+
+    Attributes
+    ----------
+    expected, expected_error : float64
+        Expected angle and its error [rad], NaN below threshold and outside the acceptance.
+    n_sigma : float64
+        (angle - expected)/sqrt(angle_error^2 + expected_error^2), NaN where an input is.
+    log_likelihood : float64
+        Up to a constant of the track, always finite; 0 outside the acceptance.
+    """
+
+    expected: Floats
+    expected_error: Floats
+    n_sigma: Floats
+    log_likelihood: Floats
+
+
+def compare_hypotheses(
+    track: Mapping[str, NDArray[Any]], rings: Rings, crossings: Crossings, geometry: Geometry, config: RichConfig
+) -> Hypotheses:
+    """Compare rings and missing rings with every hypothesis.
+
+    With b expected background photons in the window w around the ring and N expected photons, the likelihood of a ring
+    of k photons at the angle theta is Poisson(k; N + b) Gauss(theta), for a particle below threshold Poisson(k; b)/w,
+    the density of ghost rings. Without a ring it is the probability of fewer photons than a ring needs: the veto of
+    particles that should radiate. A small share of outliers keeps it above zero. Photons of a gas multiply a Poisson
+    probability. Extended likelihood of a RICH: Forty and Schneider, LHCb-98-040 (1998), here for counts and angle.
+
+    Parameters
+    ----------
+    track : mapping of str to array
+        Columns ``tgl q_over_pt cov``.
+    rings : Rings
+        From `flashdet.stages.rich_rings.make_rings`.
+    crossings, geometry : Crossings, Geometry
+        Tiles and places on them.
+    config : RichConfig
+        Gas and outliers.
+
+    Returns
+    -------
+    Hypotheses
+    """
+    shape = (N_SPECIES, len(rings.angle))
+    result = Hypotheses(*(np.empty(shape) for _ in range(4)))
+    gas = config.gas
+    index, yield_ = (1.0, 0.0) if gas is None else (gas.refractive_index, gas.photon_yield * gas.length)
+    measured = (track["tgl"], track["q_over_pt"], track["cov"], crossings.optic)
+    _angle_kernel(
+        *measured, geometry.optics, rings.has_signal, rings.angle, rings.angle_error, result.expected,
+        result.expected_error, result.n_sigma,
+    )  # fmt: skip
+    _likelihood_kernel(
+        *measured, crossings.u, crossings.v, geometry.optics, rings.n_photons, rings.has_signal, rings.angle,
+        rings.angle_error, rings.density, rings.threshold, rings.n_gas, index, yield_, config.outlier_fraction,
+        result.log_likelihood,
+    )  # fmt: skip
+    return result
+
+
+# --- kernels ---------------------------------------------------------------------------------------------------------
+@inline
+def _positive_part(mean: float, sigma: float) -> float:
+    """Mean of the positive part of a normal number: 0 below threshold is smeared by the error of the momentum."""
+    if mean > _NEAR * sigma:
+        return mean
+    if mean < -_NEAR * sigma:
+        return 0.0
+    x = mean / sigma
+    return sigma * math.exp(-0.5 * x * x - _LOG_ROOT_2PI) + 0.5 * mean * math.erfc(-x / _ROOT2)
+
+
+@inline
+def _log_poisson(n: int, mean: float, floor: float) -> float:
+    """Log of the Poisson probability without its n!, of at least `floor` photons on average."""
+    mean = max(mean, floor)
+    return n * math.log(mean) - mean
+
+
+@inline
+def _no_ring(mean: float, threshold: int) -> float:
+    """Probability of fewer photons than a ring needs."""
+    term = math.exp(-mean)
+    total = term
+    for k in range(1, threshold):
+        term *= mean / k
+        total += term
+    return min(total, 1.0)
+
+
+@inline
+def _light(square: float, charge: float, u: float, v: float, density: float, optic: Floats) -> tuple[float, float]:
+    """Mean photons of a ring with sin^2(theta) = `square`, and of the background in its window."""
+    mean = optic[PHOTONS] * square * charge * charge
+    if optic[EDGES] == FREE:
+        return mean, 0.0
+    radius = ring_radius(math.sqrt(1.0 - square), math.sqrt(square), optic)
+    kept = kept_fraction(u, v, radius, optic)
+    return mean * kept, background_photons(density, radius, kept, optic)
+
+
+@inline
+def _log_sum(a: float, b: float) -> float:
+    """log(exp(a) + exp(b)); what is e^40 times smaller is left out."""
+    if a > b + 40.0:
+        return a
+    if b > a + 40.0:
+        return b
+    return max(a, b) + math.log1p(math.exp(-abs(a - b)))
+
+
+@inline
+def _expectation(ratio: float, relative: float, index: float) -> tuple[float, float]:
+    """sin^2(theta) for (m/p)^2 = `ratio`, negative below threshold, and its error."""
+    return 1.0 - (1.0 + ratio) / (index * index), 2.0 * ratio * relative / (index * index)
+
+
+@kernel
+def _angle_kernel(
+    tgl: Floats, q_over_pt: Floats, cov: Floats, row: Integers, optics: Floats, found: NDArray[np.bool_],
+    angle: Floats, angle_error: Floats, expected: Floats, error: Floats, n_sigma: Floats,
+) -> None:  # fmt: skip
+    for i in range(len(row)):
+        for h in range(N_SPECIES):
+            expected[h, i], error[h, i], n_sigma[h, i] = np.nan, np.nan, np.nan
+        if row[i] < 0:
+            continue
+        index = optics[row[i], INDEX]
+        relative = math.sqrt(max(log_momentum_variance(tgl[i], q_over_pt[i], cov[i]), 0.0))
+        inverse = 1.0 / rigidity(tgl[i], q_over_pt[i])
+        ring_sine, ring_cosine = (math.sin(angle[i]), math.cos(angle[i])) if found[i] else (0.0, 1.0)
+        for h in range(N_SPECIES):
+            ratio = MASS[h] / CHARGE[h] * inverse
+            square, sigma = _expectation(ratio * ratio, relative, index)
+            if not square > 0.0:
+                continue
+            sine, cosine = math.sqrt(square), math.sqrt(1.0 - square)
+            expected[h, i] = math.acos(cosine)
+            slope = ring_sine * cosine + ring_cosine * sine if found[i] else 2.0 * sine * cosine
+            error[h, i] = sigma / slope
+            total = math.sqrt(angle_error[i] * angle_error[i] + error[h, i] * error[h, i])
+            n_sigma[h, i] = (angle[i] - expected[h, i]) / total
+
+
+@kernel
+def _likelihood_kernel(
+    tgl: Floats, q_over_pt: Floats, cov: Floats, row: Integers, u: Floats, v: Floats, optics: Floats,
+    n_photons: NDArray[np.int32], found: NDArray[np.bool_], angle: Floats, angle_error: Floats, density: Floats,
+    threshold: NDArray[np.int32], n_gas: NDArray[np.int32], gas_index: float, gas_yield: float, outliers: float,
+    log_likelihood: Floats,
+) -> None:  # fmt: skip
+    for i in range(len(row)):
+        if row[i] < 0:
+            for h in range(N_SPECIES):
+                log_likelihood[h, i] = 0.0
+            continue
+        optic = optics[row[i]]
+        limit = 1.0 - 1.0 / (optic[INDEX] * optic[INDEX])
+        relative = math.sqrt(max(log_momentum_variance(tgl[i], q_over_pt[i], cov[i]), 0.0))
+        inverse = 1.0 / rigidity(tgl[i], q_over_pt[i])
+        n, ring_sine, ring_cosine, outlier, ghost = n_photons[i], 0.0, 1.0, 0.0, -np.inf
+        if found[i]:
+            ring_sine, ring_cosine = math.sin(angle[i]), math.cos(angle[i])
+            # any angle, any number up to that of saturation
+            outlier = math.log(outliers / (optic[LIMIT_ANGLE] * (optic[PHOTONS] * limit + 1.0))) + math.lgamma(n + 1.0)
+            _, own = _light(min(ring_sine * ring_sine, limit), 1.0, u[i], v[i], density[i], optic)
+            if own > 0.0:
+                ghost = n * math.log(own) - own - math.log(WINDOW_SIGMAS * optic[LIMIT_RESOLUTION])
+        for h in range(N_SPECIES):
+            ratio = MASS[h] / CHARGE[h] * inverse
+            ratio *= ratio
+            square, sigma = _expectation(ratio, relative, optic[INDEX])
+            visible = _positive_part(square, sigma)
+            mean, noise = (0.0, 0.0)
+            if visible > 0.0:
+                mean, noise = _light(visible, CHARGE[h], u[i], v[i], density[i], optic)
+            if not found[i]:
+                value = math.log(outliers + (1.0 - outliers) * _no_ring(mean + noise, threshold[i]))
+            else:
+                # a ghost instead of the track's own ring: if none of its photons is seen
+                value = _log_sum(outlier, ghost - mean)
+                if mean > 0.0:
+                    light = n * math.log(mean + noise) - mean - noise
+                    value = _log_sum(value, light + _log_gauss(square, sigma, ring_sine, ring_cosine, angle_error[i]))
+            if gas_yield > 0.0:
+                bright, _ = _expectation(ratio, relative, gas_index)
+                value += _log_poisson(n_gas[i], gas_yield * CHARGE[h] * CHARGE[h] * max(bright, 0.0), outliers)
+            log_likelihood[h, i] = value
+
+
+@inline
+def _log_gauss(square: float, sigma: float, ring_sine: float, ring_cosine: float, angle_error: float) -> float:
+    """Log of the density of the measured angle; below threshold the slope is that towards an angle of zero."""
+    sine = math.sqrt(max(square, 0.0))
+    slope = ring_sine * math.sqrt(1.0 - sine * sine) + ring_cosine * sine
+    shift = sigma / slope
+    width = math.sqrt(angle_error * angle_error + shift * shift)
+    pull = (ring_sine * ring_sine - square) / (slope * width)
+    return -0.5 * pull * pull - math.log(width) - _LOG_ROOT_2PI

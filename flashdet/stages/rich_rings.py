@@ -1,0 +1,291 @@
+"""Photons of a RICH: signal, dark counts and photons of other rings, and the rings that are found among them.
+
+Made from generated particles only. Single hits are not simulated: a ring is its number of photons and its angle. What
+is concluded from a ring is in :mod:`flashdet.stages.rich_pid`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flashdet.kernels.jit import inline, kernel
+from flashdet.kernels.philox import normals, poisson, uniforms
+from flashdet.rng import Draw
+from flashdet.stages.rich_config import RichConfig
+from flashdet.stages.rich_optics import (
+    EDGES,
+    FREE,
+    INDEX,
+    LIMIT_ANGLE,
+    LIMIT_RADIUS,
+    LIMIT_RESOLUTION,
+    PHOTONS,
+    WINDOW,
+    WINDOW_SIGMAS,
+    kept_fraction,
+    photon_variance,
+    ring_radius,
+)
+from flashdet.stages.rich_tiles import Crossings, Geometry
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+#: Slots of the random numbers of a track.
+_SLOT_PHOTONS, _SLOT_ANGLE, _SLOT_GAS, _SLOT_BACKGROUND, _SLOT_GHOST = 0, 1, 2, 3, 4
+#: Variance of a photon that lies anywhere in the window, in units of the resolution of one photon.
+_FLAT = WINDOW_SIGMAS**2 / 12.0
+
+
+@dataclass(frozen=True)
+class Rings:
+    """What the photon detectors see of each track.
+
+    Attributes
+    ----------
+    n_photons : (n,) int32
+        Detected photons of the radiator, those of the background within the ring included.
+    has_signal : (n,) bool
+        A ring is found.
+    angle, angle_error : (n,) float64
+        Measured angle and its error [rad], NaN without a ring.
+    n_gas : (n,) int32
+        Detected photons of the gas.
+    density : (n,) float64
+        Expected background hits per area around the track [1/cm^2].
+    threshold : (n,) int32
+        Photons that a ring needs here.
+    n_ghosts : int
+        Rings that are made of background.
+    """
+
+    n_photons: NDArray[np.int32]
+    has_signal: NDArray[np.bool_]
+    angle: Floats
+    angle_error: Floats
+    n_gas: NDArray[np.int32]
+    density: Floats
+    threshold: NDArray[np.int32]
+    n_ghosts: int
+
+
+def make_rings(
+    track: Mapping[str, NDArray[Any]], offsets: Integers, event_key: NDArray[np.uint64], crossings: Crossings,
+    geometry: Geometry, config: RichConfig, draw: Draw,
+) -> Rings:  # fmt: skip
+    """Let the generated particles radiate, add the background and find rings.
+
+    The number of detected photons is a Poisson number (Frank and Tamm 1937 for its mean), reduced by what falls beside
+    the tile. The density of background hits is that of dark counts plus the photons of all other tracks on the same
+    tile; in a window of six standard deviations around the ring it adds a Poisson number of photons with a flat
+    distribution. The error of the mean angle of n photons with m of the background among them follows as
+    sigma sqrt(n + 2 m)/n. Elsewhere on the tile the fullest of the other windows may have more photons: then a ghost
+    ring is found instead.
+
+    Parameters
+    ----------
+    track : mapping of str to array
+        Columns of the track table (the ``*_true`` ones and ``particle_index``).
+    offsets : (n_events + 1,) int64
+        Rows of each event.
+    event_key : (n_events,) uint64
+        Counter words of the events.
+    crossings : Crossings
+        From `flashdet.stages.rich_tiles.cross`.
+    geometry : Geometry
+        Tiles.
+    config : RichConfig
+        Gas, background, and the number of photons that a ring needs.
+    draw : Draw
+        Random numbers.
+
+    Returns
+    -------
+    Rings
+    """
+    n = len(crossings.optic)
+    signal, cosine, n_photons, n_gas = np.zeros(n, np.int32), np.empty(n), np.zeros(n, np.int32), np.zeros(n, np.int32)
+    truth = (track["particle_index"], track["pt_true"], track["eta_true"], track["mass_true"], track["charge_true"])
+    where = (crossings.optic, crossings.cell, crossings.u, crossings.v)
+    _signal_kernel(offsets, event_key, *truth, *where[:1], *where[2:], geometry.optics, draw.key, signal, cosine)
+    if config.gas is not None:
+        gas = config.gas
+        yield_ = gas.photon_yield * gas.length
+        _gas_kernel(
+            offsets, event_key, *truth, crossings.optic, gas.refractive_index, yield_, draw.key, n_gas
+        )  # fmt: skip
+    density = np.zeros(n)
+    noise = config.background
+    if noise is not None:
+        dark = noise.dark_count_rate * noise.time_window
+        _density_kernel(
+            offsets, *where[:2], signal, dark, noise.overlap, geometry.areas, np.zeros(len(geometry.areas)), density
+        )
+    found, angle, error = np.empty(n, np.bool_), np.empty(n), np.empty(n)
+    threshold = np.empty(n, np.int32)
+    significance = 0.0 if noise is None else noise.min_significance
+    n_ghosts = _ring_kernel(
+        offsets, event_key, truth[0], crossings.optic, crossings.u, crossings.v, geometry.optics, signal, cosine,
+        density, config.min_photons, significance, draw.key, n_photons, found, angle, error, threshold,
+    )  # fmt: skip
+    return Rings(n_photons, found, angle, error, n_gas, density, threshold, int(n_ghosts))
+
+
+# --- kernels ---------------------------------------------------------------------------------------------------------
+@inline
+def background_photons(density: float, radius: float, kept: float, optic: Floats) -> float:
+    """Mean number of background photons in the window around a ring.
+
+    Parameters
+    ----------
+    density : float
+        Hits per area [1/cm^2].
+    radius, kept : float
+        Of the ring [cm], and its share on the tile.
+    optic : (N_OPTIC,) float64
+        Tile.
+
+    Returns
+    -------
+    float
+    """
+    return density * 2.0 * math.pi * radius * kept * optic[WINDOW]  # type: ignore[no-any-return]
+
+
+@kernel
+def _signal_kernel(
+    offsets: Integers, event_key: NDArray[np.uint64], particle_index: NDArray[np.int32], pt: Floats, eta: Floats,
+    mass: Floats, charge: NDArray[np.int8], row: Integers, u: Floats, v: Floats, optics: Floats, key: np.uint64,
+    signal: NDArray[np.int32], cosines: Floats,
+) -> None:  # fmt: skip
+    for event in range(len(event_key)):
+        for i in range(offsets[event], offsets[event + 1]):
+            if row[i] < 0:
+                continue
+            optic = optics[row[i]]
+            tgl = math.sinh(eta[i])
+            ratio = mass[i] / (pt[i] * math.sqrt(1.0 + tgl * tgl))
+            cosine = math.sqrt(1.0 + ratio * ratio) / optic[INDEX]
+            cosines[i] = cosine
+            if not cosine < 1.0:
+                continue
+            mean = optic[PHOTONS] * (1.0 - cosine * cosine) * charge[i] * charge[i]
+            if optic[EDGES] != FREE:
+                radius = ring_radius(cosine, math.sqrt(1.0 - cosine * cosine), optic)
+                mean *= kept_fraction(u[i], v[i], radius, optic)
+            signal[i] = poisson(key, event_key[event], particle_index[i], _SLOT_PHOTONS, mean)
+
+
+@kernel
+def _gas_kernel(
+    offsets: Integers, event_key: NDArray[np.uint64], particle_index: NDArray[np.int32], pt: Floats, eta: Floats,
+    mass: Floats, charge: NDArray[np.int8], row: Integers, index: float, yield_: float, key: np.uint64,
+    n_gas: NDArray[np.int32],
+) -> None:  # fmt: skip
+    for event in range(len(event_key)):
+        for i in range(offsets[event], offsets[event + 1]):
+            ratio = mass[i] / (pt[i] * math.cosh(eta[i]))
+            square = (1.0 + ratio * ratio) / (index * index)
+            if row[i] >= 0 and square < 1.0:
+                mean = yield_ * (1.0 - square) * charge[i] * charge[i]
+                n_gas[i] = poisson(key, event_key[event], particle_index[i], _SLOT_GAS, mean)
+
+
+@kernel
+def _density_kernel(
+    offsets: Integers, row: Integers, cell: Integers, signal: NDArray[np.int32], dark: float, overlap: bool,
+    areas: Floats, hits: Floats, density: Floats,
+) -> None:  # fmt: skip
+    for event in range(len(offsets) - 1):
+        if overlap:
+            for i in range(offsets[event], offsets[event + 1]):
+                if row[i] >= 0:
+                    hits[cell[i]] += signal[i]
+        for i in range(offsets[event], offsets[event + 1]):
+            if row[i] >= 0:
+                others = hits[cell[i]] - signal[i] if overlap else 0.0
+                density[i] = dark + others / areas[cell[i]]
+        for i in range(offsets[event], offsets[event + 1]):
+            if row[i] >= 0:
+                hits[cell[i]] = 0.0
+
+
+@inline
+def _fullest_window(u: float, windows: float, mean: float) -> int:
+    """Largest of some equal Poisson numbers, from the uniform number `u`: its distribution is F(k)^windows."""
+    wanted = math.exp(math.log(u) / windows)
+    term = math.exp(-mean)
+    total, k = term, 0
+    while total < wanted and term > 0.0:
+        k += 1
+        term *= mean / k
+        total += term
+    return k
+
+
+@kernel
+def _ring_kernel(
+    offsets: Integers, event_key: NDArray[np.uint64], particle_index: NDArray[np.int32], row: Integers, u: Floats,
+    v: Floats, optics: Floats, signal: NDArray[np.int32], cosines: Floats, density: Floats, min_photons: int,
+    significance: float, key: np.uint64, n_photons: NDArray[np.int32], found: NDArray[np.bool_], angle: Floats,
+    error: Floats, threshold: NDArray[np.int32],
+) -> int:  # fmt: skip
+    n_ghosts = 0
+    for event in range(len(event_key)):
+        for i in range(offsets[event], offsets[event + 1]):
+            found[i], angle[i], error[i], threshold[i] = False, np.nan, np.nan, min_photons
+            if row[i] < 0:
+                continue
+            optic, where, index = optics[row[i]], event_key[event], particle_index[i]
+            n, extra, width, windows, mean, ghost = signal[i], 0, 0.0, 0.0, 0.0, 0
+            radiates = cosines[i] < 1.0
+            if density[i] > 0.0:
+                # all photons within the largest ring, spread over as many windows as fit
+                windows = max(optic[LIMIT_ANGLE] * WINDOW_SIGMAS**-1 / optic[LIMIT_RESOLUTION], 1.0)
+                radius = optic[LIMIT_RADIUS]
+                kept = kept_fraction(u[i], v[i], radius, optic)
+                mean = density[i] * math.pi * radius * radius * kept / windows
+                full = background_photons(density[i], radius, kept, optic)
+                threshold[i] = max(min_photons, math.ceil(full + significance * math.sqrt(full)))
+                if radiates:
+                    sine = math.sqrt(1.0 - cosines[i] * cosines[i])
+                    radius = ring_radius(cosines[i], sine, optic)
+                    kept = kept_fraction(u[i], v[i], radius, optic)
+                    width = background_photons(density[i], radius, kept, optic)
+                    extra = int(poisson(key, where, index, _SLOT_BACKGROUND, width))
+                chance, place = uniforms(key, where, index, _SLOT_GHOST)
+                ghost = _fullest_window(chance, windows, mean)
+                if ghost > n + extra and ghost >= threshold[i]:
+                    n_ghosts += 1
+                    n_photons[i], found[i] = ghost, True
+                    angle[i] = optic[LIMIT_ANGLE] * math.sqrt(place)
+                    error[i] = _error(angle[i], ghost, mean, optic)
+                    continue
+            n_photons[i] = n + extra
+            found[i] = n + extra >= threshold[i]
+            if not found[i]:
+                continue
+            noise, _ = normals(key, where, index, _SLOT_ANGLE)
+            sine = math.sqrt(1.0 - cosines[i] * cosines[i])
+            variance = photon_variance(cosines[i], sine, optic)
+            flat = _FLAT * optic[LIMIT_RESOLUTION] * optic[LIMIT_RESOLUTION]
+            spread = math.sqrt(n * variance + extra * flat) / (n + extra)
+            # an angle has no sign: the few below zero are reflected
+            angle[i] = abs(math.acos(cosines[i]) + noise * spread)
+            error[i] = _error(angle[i], n + extra, width, optic)
+    return n_ghosts
+
+
+@inline
+def _error(angle: float, n: int, background: float, optic: Floats) -> float:
+    """Error that the measured ring claims: of `n` photons, `background` of them flat on average."""
+    sigma = math.sqrt(photon_variance(math.cos(angle), math.sin(angle), optic))
+    flat = _FLAT * optic[LIMIT_RESOLUTION] * optic[LIMIT_RESOLUTION] / (sigma * sigma)
+    share = min(background / n, 1.0)
+    return sigma / math.sqrt(n) * math.sqrt(1.0 + share * (flat - 1.0))
