@@ -38,6 +38,7 @@ _MAKERS = {
         "rich": declared.RICH,
         "emcal": (*declared.EMCAL, *declared.EMCAL_CLUSTER),
         "muon": declared.MUON,
+        "tot": declared.TOT,
     }.items()
     for column in made
 }

@@ -157,6 +157,7 @@ stages = Registry(
         "rich": "flashdet.stages.rich:Rich",
         "emcal": "flashdet.stages.emcal:EMCal",
         "muon": "flashdet.stages.muon:Muon",
+        "tot": "flashdet.stages.tot:Tot",
     },
 )
 readers = Registry("readers", "reader", {"hepmc": "flashdet.io.hepmc:open_events"})
