@@ -26,10 +26,14 @@ from flashdet.errors import LutError, OutputError
 from flashdet.kernels.symmat import from_shape, to_shape
 from flashdet.lut.atomic import write_bytes
 from flashdet.lut.axis import Axis
+from flashdet.lut.content import content_arrays, content_header, content_shapes, make_content
 from flashdet.lut.table import Lut, Map
 
 FORMAT = "flashdet-lut"
+#: Version 1: efficiency and covariance. Version 2: also the content of a full simulation (`SampleContent`); tables
+#: without it are still written as version 1, byte by byte as before.
 VERSION = 1
+VERSION_SAMPLE = 2
 SUFFIX = ".lut.npz"
 
 #: Limits of a file, far above any real table: bytes of the header, bytes of one array once unpacked.
@@ -139,6 +143,9 @@ def _lut_content(lut: Lut, bits: int | None) -> tuple[dict[str, Any], dict[str, 
         "sigma": _round_relative(sigma, bits).reshape(5, *lut.valid.shape),
         "ratio": _round_absolute(ratio, bits).reshape(10, *lut.valid.shape),
     }
+    if lut.sample is not None:
+        header["version"], header["sample"] = VERSION_SAMPLE, content_header(lut.sample)
+        arrays |= content_arrays(lut.sample)
     return header, arrays
 
 
@@ -216,9 +223,11 @@ def _read_archive(archive: zipfile.ZipFile, where: str) -> Lut | Map:
     header = json.loads(archive.read("header.json"))
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise LutError(f"is not a FlashDet table: its header does not say {FORMAT!r}", where)
-    if header.get("version") != VERSION:
+    if header.get("version") not in (VERSION, VERSION_SAMPLE):
         raise LutError(
-            f"has format version {header.get('version')!r}; this program reads {VERSION}", where, "update FlashDet"
+            f"has format version {header.get('version')!r}; this program reads {VERSION} to {VERSION_SAMPLE}",
+            where,
+            "update FlashDet",
         )
     kind = header.get("kind")
     if kind not in ("lut", "map"):
@@ -243,12 +252,15 @@ def _axes(mappings: Any, count: int | None = None) -> tuple[Axis, ...]:
 def _lut_shapes(header: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], str]]:
     efficiency = tuple(axis.n_bins for axis in _axes(header["efficiency_axes"], 3))
     covariance = tuple(axis.n_bins for axis in _axes(header["covariance_axes"], 3))
-    return {
+    shapes = {
         "valid": (covariance, "|b1"),
         "efficiency": (efficiency, "<f4"),
         "sigma": ((5, *covariance), "<f4"),
         "ratio": ((10, *covariance), "<f4"),
     }
+    if header["version"] == VERSION_SAMPLE:
+        shapes |= content_shapes(header["sample"], efficiency, covariance)
+    return shapes
 
 
 def _map_shapes(header: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -313,6 +325,7 @@ def _make_lut(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Lut:
         covariance=covariance.reshape(*valid.shape, 15),
         valid=valid,
         meta=_scalar(header, "meta", dict),
+        sample=make_content(header["sample"], arrays) if header["version"] == VERSION_SAMPLE else None,
     )
 
 

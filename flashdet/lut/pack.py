@@ -45,6 +45,63 @@ class PackedLuts(NamedTuple):
     cells: NDArray[np.float32]
 
 
+class PackedShapes(NamedTuple):
+    """Shapes of residuals of all cells, in the order of `PackedLuts.cells`; empty if no table has any.
+
+    Attributes
+    ----------
+    bias : (n_cells, 5) float64
+        Location over the cell's standard deviations.
+    tail : (n_cells, 2) float64
+        Fraction and width of the wide component.
+    start : (n_cells + 1,) int64
+        First vector of each cell.
+    library : (n, 5) float32
+        Residuals over standard deviations.
+    """
+
+    bias: NDArray[np.float64]
+    tail: NDArray[np.float64]
+    start: NDArray[np.int64]
+    library: NDArray[np.float32]
+
+
+def pack_shapes(luts: Sequence[Lut | None], with_library: bool) -> PackedShapes:
+    """Lay out biases, tails and libraries of tables made from full simulation.
+
+    Parameters
+    ----------
+    luts : sequence of Lut or None
+        As given to `pack`.
+    with_library : bool
+        Also the libraries, which take memory.
+
+    Returns
+    -------
+    PackedShapes
+        Cells of tables without `Lut.sample` have no bias, no wide component and no library.
+    """
+    tables = [lut for lut in luts if lut is not None]
+    if all(lut.sample is None for lut in tables):
+        return PackedShapes(np.zeros((0, 5)), np.zeros((0, 2)), np.zeros(1, np.int64), np.zeros((0, 5), np.float32))
+    biases, tails, lengths, libraries = [], [], [], [np.zeros((0, 5), np.float32)]
+    for lut in tables:
+        n = lut.valid.size
+        if lut.sample is None:
+            biases.append(np.zeros((n, 5)))
+            tails.append(np.tile([0.0, 1.0], (n, 1)))
+            lengths.append(np.zeros(n, np.int64))
+            continue
+        sigma = np.sqrt(lut.covariance.reshape(n, 15)[:, _DIAGONAL])
+        bias = lut.sample.bias.reshape(n, 5)
+        biases.append(np.divide(bias, sigma, out=np.zeros((n, 5)), where=sigma > 0.0))
+        tails.append(lut.sample.tail.reshape(n, 2))
+        lengths.append(np.diff(lut.sample.library_start) if with_library else np.zeros(n, np.int64))
+        libraries.append(lut.sample.library if with_library else libraries[0])
+    start = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
+    return PackedShapes(np.concatenate(biases), np.concatenate(tails), start, np.concatenate(libraries))
+
+
 def pack(luts: Sequence[Lut | None], interpolation: Interpolation = "linear") -> PackedLuts:
     """Lay tables out for `grid.lookup_linear` or `grid.lookup_nearest`.
 

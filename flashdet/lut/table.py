@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flashdet.lut.axis import Axis
+from flashdet.lut.content import SampleContent
 
 #: Names of the axes of a `Lut`.
 EFFICIENCY_AXES = ("nch", "eta", "pt")
@@ -99,6 +100,8 @@ class Lut:
         Only for tables read from an ALICE file.
     alice : AliceSource, optional
         Likewise.
+    sample : SampleContent, optional
+        Only for tables made from full simulation.
     """
 
     species: str
@@ -114,6 +117,7 @@ class Lut:
     meta: dict[str, Any] = dataclasses.field(default_factory=dict)
     eigen: AliceEigen | None = None
     alice: AliceSource | None = None
+    sample: SampleContent | None = None
 
     def validate(self) -> None:
         """Check that the table makes sense.
@@ -141,6 +145,7 @@ class Lut:
             f"covariance of (y, z, snp, tgl, q/pt) [cm, cm, 1, 1, 1/GeV] over {_shape_text(self.covariance_axes)}, "
             f"{int(self.valid.sum())} of {self.valid.size} cells valid",
             *(f"  {axis}" for axis in (self.efficiency_axes[0], *self.covariance_axes)),
+            *(self.sample.info() if self.sample is not None else ()),
             *_meta_lines(self.meta),
         ]
         return "\n".join(lines)

@@ -1,7 +1,8 @@
 """Tracking: which charged particles are reconstructed, and with which parameters and covariance.
 
 One lookup per particle in the LUT of its species gives the efficiency and the covariance at its multiplicity,
-production radius, eta and pt; one uniform number decides, five normal ones make the parameters. The LUTs themselves
+production radius, eta and pt; one uniform number decides, five normal ones (or a stored residual of full simulation)
+make the parameters. The LUTs themselves
 are :mod:`flashdet.lut`, their interpolation :mod:`flashdet.kernels.grid`; the vertex is fitted in
 :mod:`flashdet.stages.vertex`.
 """
@@ -20,6 +21,7 @@ from flashdet.columns import CHARGED, EVENT, EVENT_PROPAGATE, TRACK, pick
 from flashdet.config import StageConfig, StrictModel
 from flashdet.errors import StageError
 from flashdet.event import EventBatch, Table
+from flashdet.kernels.choose import choose_cell
 from flashdet.kernels.grid import (
     FORBIDDEN,
     HIGH,
@@ -32,23 +34,24 @@ from flashdet.kernels.grid import (
     lookup_linear,
     lookup_nearest,
 )
-from flashdet.kernels.helix import pseudorapidity, wrap_angle
 from flashdet.kernels.jit import inline, kernel
 from flashdet.kernels.philox import normals, uniforms
-from flashdet.kernels.smear import smear_linear, smear_nearest
+from flashdet.kernels.smear import smear_linear, smear_nearest, smear_shaped
 from flashdet.lut.axis import OutOfRange
-from flashdet.lut.pack import pack
+from flashdet.lut.pack import PackedShapes, pack, pack_shapes
 from flashdet.lut.table import Lut
 from flashdet.rng import Draw
 from flashdet.species import SPECIES
 from flashdet.stages.base import Setup, Stage, StageOutput
 from flashdet.stages.codes import nearest_species
-from flashdet.stages.rows import Charged, Tracks, empty_columns
+from flashdet.stages.rows import Charged, Tracks, empty_columns, write_track
 
 #: The LUTs' field may differ by this fraction from the card's: tables are made at rounded fields.
 _FIELD_TOLERANCE = 0.01
 #: Slots of the random numbers of a particle.
-_SLOT_EFFICIENCY, _SLOT_YZ, _SLOT_ANGLES, _SLOT_MOMENTUM = range(4)
+_SLOT_EFFICIENCY, _SLOT_YZ, _SLOT_ANGLES, _SLOT_MOMENTUM, _SLOT_SHAPE = range(5)
+#: Ways of smearing, as the kernel knows them.
+_SMEARING = {"gaussian": 0, "tails": 1, "library": 2}
 #: Axes in the order of `flashdet.kernels.grid`.
 _AXES = ("nch", "radius", "eta", "pt")
 #: Counters of the kernel, after 16 for queries outside an axis (axis, below or above, kept or rejected) ...
@@ -86,8 +89,9 @@ class TrackingConfig(StageConfig):
     """Between the bins of the LUTs: multilinear, or the bin that contains the particle (the ALICE algorithm)."""
     efficiency: bool = True
     """Lose particles with the LUT's probability; false: keep all that the LUT calls reconstructable."""
-    smearing: Literal["gaussian"] = "gaussian"
-    """How the parameters are drawn: five correlated Gaussians."""
+    smearing: Literal["gaussian", "tails", "library"] = "gaussian"
+    """How the parameters are drawn: five correlated Gaussians; with a wide component; or residuals of full simulation
+    drawn from the LUT's library. Biases of LUTs made from full simulation are applied in each case."""
     out_of_range: OutOfRangeConfig = OutOfRangeConfig()
     """Rules outside the axes of the LUTs."""
 
@@ -119,6 +123,8 @@ def reconstruct(
     cells: NDArray[np.float32],
     has_lut: NDArray[np.bool_],
     field_sign: NDArray[np.float64],
+    shapes: PackedShapes,
+    smearing: int,
     is_nearest: bool,
     is_efficiency_on: bool,
     key: np.uint64,
@@ -142,6 +148,10 @@ def reconstruct(
         Species that have a LUT.
     field_sign : (n_species,) float64
         -1 if the LUT was made in the opposite field.
+    shapes : PackedShapes
+        Biases, tails and libraries of the LUTs' cells; without any cell if no LUT has them.
+    smearing : int
+        A value of `_SMEARING`.
     is_nearest, is_efficiency_on : bool
         Options of the card.
     key : uint64
@@ -211,7 +221,12 @@ def reconstruct(
                 smear_nearest(params, numbers, factor, 5)
                 turn, charge = field_sign[species], 1.0
             else:
-                smear_linear(params, numbers, factor, 5)
+                if len(shapes.bias) == 0:
+                    smear_linear(params, numbers, factor, 5)
+                else:
+                    choice, _ = uniforms(key, event_key, index, _SLOT_SHAPE)
+                    cell, rest = choose_cell(species, query[1], query[2], query[3], layout, cells, choice)
+                    smear_shaped(params, numbers, factor, cov, shapes, cell, rest, smearing)
                 charge = math.copysign(1.0, truth.q_over_pt[i])
                 turn = field_sign[species] * charge
             params[0] = truth.y[i] + turn * params[0]
@@ -228,45 +243,9 @@ def reconstruct(
     return failed
 
 
-@inline
-def write_track(
-    row: int,
-    i: int,
-    species: int,
-    turn: float,
-    charge: float,
-    params: NDArray[np.float64],
-    cov: NDArray[np.float64],
-    truth: Charged,
-    tracks: Tracks,
-) -> None:
-    """Write row `row`: parameters, covariance with the signs of y and snp and of q/pt, truth of particle `i`."""
-    q_over_pt = params[4]
-    tracks.particle_index[row] = truth.particle_index[i]
-    tracks.x[row] = 0.0
-    tracks.alpha[row] = truth.alpha[i]
-    tracks.y[row], tracks.z[row], tracks.snp[row] = params[0], params[1], params[2]
-    tracks.tgl[row], tracks.q_over_pt[row] = params[3], q_over_pt
-    sign = (turn, 1.0, turn, 1.0, charge)
-    k = 0
-    for a in range(5):
-        for b in range(a + 1):
-            tracks.cov[row, k] = sign[a] * sign[b] * cov[k]
-            k += 1
-    tracks.pt[row] = 1.0 / abs(q_over_pt)
-    tracks.eta[row] = pseudorapidity(params[3])
-    tracks.phi[row] = wrap_angle(truth.alpha[i] + math.asin(params[2]))
-    tracks.charge[row] = 1 if q_over_pt > 0.0 else -1
-    tracks.species_true[row], tracks.pdg_true[row] = species, truth.pdg[i]
-    tracks.charge_true[row], tracks.mass_true[row] = truth.charge[i], truth.mass[i]
-    tracks.pt_true[row], tracks.eta_true[row], tracks.phi_true[row] = truth.pt[i], truth.eta[i], truth.phi[i]
-    tracks.vx_true[row], tracks.vy_true[row] = truth.vx[i], truth.vy[i]
-    tracks.vz_true[row], tracks.vt_true[row] = truth.vz[i], truth.vt[i]
-
-
 # --- stage -----------------------------------------------------------------------------------------------------------
 class Tracking(Stage):
-    """Efficiency and Gaussian smearing from the card's LUTs."""
+    """Efficiency and smearing from the card's LUTs."""
 
     kind: ClassVar[str] = "tracking"
     Config: ClassVar[type[StageConfig]] = TrackingConfig
@@ -291,7 +270,9 @@ class Tracking(Stage):
         )
         self.writes = TRACK
         luts = self._checked(setup.luts)
-        self._luts = pack([luts.get(species) for species in SPECIES], config.interpolation)
+        tables = [luts.get(species) for species in SPECIES]
+        self._luts = pack(tables, config.interpolation)
+        self._shapes = pack_shapes(tables, config.smearing == "library")
         self._has_lut = np.array([species in luts for species in SPECIES])
         opposite = {s for s, lut in luts.items() if lut.field * setup.magnetic_field < 0}
         self._field_sign = np.array([-1.0 if species in opposite else 1.0 for species in SPECIES])
@@ -301,6 +282,7 @@ class Tracking(Stage):
         where, field = f"stage {self.name}", self.setup.magnetic_field
         if not luts:
             raise StageError("the card names no LUT", where, f"add luts: with at least one of {', '.join(SPECIES)}")
+        self._check_smearing(luts)
         rules = self.config.out_of_range
         checked = {}
         for species, lut in luts.items():
@@ -320,6 +302,25 @@ class Tracking(Stage):
             )
             checked[species] = replace(lut, efficiency_axes=(nch, eta, pt), covariance_axes=(radius, eta, pt))
         return checked
+
+    def _check_smearing(self, luts: Mapping[str, Lut]) -> None:
+        """Refuse ways of smearing that the LUTs have no numbers for."""
+        smearing, where = self.config.smearing, f"stage {self.name}"
+        if smearing == "gaussian":
+            return
+        if self.config.interpolation == "nearest":
+            raise StageError(f"smearing {smearing!r} needs interpolation: linear, not nearest", where)
+        missing = [name for name, lut in luts.items() if lut.sample is None]
+        if smearing == "library":
+            missing += [
+                n for n, lut in luts.items() if lut.sample is not None and not lut.sample.has_library(lut.valid)
+            ]
+        if missing:
+            raise StageError(
+                f"smearing {smearing!r} needs LUTs made from full simulation; not so: {', '.join(missing)}",
+                where,
+                "make them with flashdet lut build sample (with a library), or use smearing: gaussian",
+            )
 
     def run(self, batch: EventBatch, draw: Draw) -> StageOutput:
         """Accept and smear; see `Stage.run`.
@@ -342,6 +343,8 @@ class Tracking(Stage):
             *self._luts,
             self._has_lut,
             self._field_sign,
+            self._shapes,
+            _SMEARING[self.config.smearing],
             self.config.interpolation == "nearest",
             self.config.efficiency,
             draw.key,

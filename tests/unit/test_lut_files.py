@@ -180,7 +180,7 @@ def test_every_flipped_byte_is_noticed_or_harmless(lut_file):
     ("change", "message"),
     [
         (lambda h: h.update(format="else"), "not a FlashDet table"),
-        (lambda h: h.update(version=2), "format version 2"),
+        (lambda h: h.update(version=3), "format version 3"),
         (lambda h: h.update(kind="histogram"), "kind 'histogram'"),
         (lambda h: h.pop("efficiency_axes"), "efficiency_axes"),
         (lambda h: h["efficiency_axes"].pop(), "axes"),

@@ -1,0 +1,126 @@
+"""Filling of sparse cells from their neighbours: shapes of covariances and efficiencies over (eta, log pt).
+
+The method, declared in every table: logarithms of the standard deviations and ratios of the Cholesky factor, which
+belong to a positive definite matrix whatever they are, are fitted with a second-degree polynomial in (eta, log pt) to
+the cells around, weighted with their counts and a Gaussian of the distance; with a plane where a cell is not between
+measured ones or the neighbours are few. A detector whose resolutions follow powers of pt and exponentials of eta is
+reproduced exactly.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flashdet.lut.content import EXTRAPOLATED, HOLE, MEASURED, POOLED
+
+#: Cells around that take part, and the width of their weights [cells].
+REACH = 3
+_WIDTH = 1.5
+#: Cells needed for a plane in two variables, and for a polynomial of second degree, with something left to average.
+_FEWEST, _FEWEST_CURVED = 5, 12
+
+
+def fill_shapes(
+    shape: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    is_measured: NDArray[np.bool_],
+    is_wanted: NDArray[np.bool_],
+) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+    """Fill cells of one production radius that have too few tracks of their own.
+
+    Parameters
+    ----------
+    shape : (n_eta, n_pt, k) float64
+        Numbers that may be added: ln sigma and ratios.
+    weight : (n_eta, n_pt) float64
+        Statistical weight of each cell.
+    is_measured : (n_eta, n_pt) bool
+        Cells that stand on their own.
+    is_wanted : (n_eta, n_pt) bool
+        Cells where tracks exist.
+
+    Returns
+    -------
+    shape : (n_eta, n_pt, k) float64
+        With the gaps filled as far as possible.
+    origin : (n_eta, n_pt) uint8
+        `MEASURED`; `POOLED` between measured cells, along eta or along pt; `EXTRAPOLATED` where tracks exist beside
+        measured cells; `HOLE` elsewhere: nothing is invented there.
+    """
+    filled = shape.copy()
+    origin = np.where(is_measured, MEASURED, HOLE).astype(np.uint8)
+    enclosed = _enclosed(is_measured, 0) | _enclosed(is_measured, 1)
+    for e, t in np.argwhere(~is_measured & (is_wanted | enclosed)):
+        values = _fit(shape, weight, is_measured, int(e), int(t), bool(enclosed[e, t]))
+        if values is not None:
+            filled[e, t] = values
+            origin[e, t] = POOLED if enclosed[e, t] else EXTRAPOLATED
+    return filled, origin
+
+
+def _enclosed(known: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
+    """True for cells with known ones on both sides along an axis, within reach."""
+    inside = np.zeros(known.shape, np.bool_)
+    moved = np.moveaxis(known, axis, 0)
+    target = np.moveaxis(inside, axis, 0)
+    n = len(moved)
+    for i in range(n):
+        before = moved[max(i - REACH, 0) : i].any(axis=0)
+        after = moved[i + 1 : i + 1 + REACH].any(axis=0)
+        target[i] = before & after
+    return inside
+
+
+def _fit(
+    shape: NDArray[np.float64], weight: NDArray[np.float64], known: NDArray[np.bool_], e: int, t: int, curved: bool
+) -> NDArray[np.float64] | None:
+    """Value at a cell of a polynomial through the known cells around it; None if they do not determine a plane."""
+    e0, e1 = max(e - REACH, 0), min(e + REACH + 1, known.shape[0])
+    t0, t1 = max(t - REACH, 0), min(t + REACH + 1, known.shape[1])
+    grid = np.meshgrid(np.arange(e0, e1) - e, np.arange(t0, t1) - t, indexing="ij")
+    use = known[e0:e1, t0:t1]
+    de, dt = (steps[use].astype(np.float64) for steps in grid)
+    root = np.sqrt(weight[e0:e1, t0:t1][use] * np.exp(-0.5 * (de * de + dt * dt) / _WIDTH**2))
+    plane = [np.ones(len(de)), de, dt]
+    for terms, fewest in (([*plane, de * de, de * dt, dt * dt], _FEWEST_CURVED), (plane, _FEWEST)):
+        if len(de) < fewest or (len(terms) > 3 and not curved):
+            continue
+        x = np.stack(terms, axis=1) * root[:, None]
+        solution, _, rank, _ = np.linalg.lstsq(x, shape[e0:e1, t0:t1][use] * root[:, None], rcond=1e-10)
+        if rank == len(terms):
+            values: NDArray[np.float64] = solution[0]
+            return values
+    return None
+
+
+def pool_efficiency(
+    found: NDArray[np.int64], generated: NDArray[np.int64], fewest: int
+) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+    """Efficiencies; cells with few particles share the counts of the smallest square around them that has enough.
+
+    Parameters
+    ----------
+    found, generated : (n_eta, n_pt) int64
+        Counts.
+    fewest : int
+        Particles that a cell needs to stand on its own.
+
+    Returns
+    -------
+    efficiency : (n_eta, n_pt) float64
+        0 for a hole.
+    origin : (n_eta, n_pt) uint8
+        `MEASURED`, `POOLED`, `EXTRAPOLATED` (no particle at all in the cell) or `HOLE` (too few within reach).
+    """
+    efficiency = np.zeros(found.shape)
+    origin = np.full(found.shape, HOLE, np.uint8)
+    for e, t in np.ndindex(*found.shape):
+        for reach in range(REACH + 1):
+            window = (slice(max(e - reach, 0), e + reach + 1), slice(max(t - reach, 0), t + reach + 1))
+            n = generated[window].sum()
+            if n >= fewest:
+                efficiency[e, t] = found[window].sum() / n
+                origin[e, t] = MEASURED if reach == 0 else POOLED if generated[e, t] else EXTRAPOLATED
+                break
+    return efficiency, origin
