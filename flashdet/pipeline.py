@@ -35,6 +35,7 @@ _MAKERS = {
         "tracking": declared.TRACK,
         "vertex": (*declared.VERTEX, *declared.TRACK_VERTEX),
         "tof": (*declared.TOF, *declared.TOF_EVENT),
+        "event_time": (*declared.EVENT_TIME, *declared.EVENT_TIME_EVENT, *declared.EVENT_TIME_START),
         "rich": declared.RICH,
         "emcal": (*declared.EMCAL, *declared.EMCAL_CLUSTER),
         "muon": declared.MUON,
@@ -165,6 +166,9 @@ class Pipeline:
             reasons.setdefault(_advice(column, later), []).append(str(column))
         for reason, names in reasons.items():
             yield f"{where}: needs {_some(names)}; {reason}"
+        left = [str(c) for c in stage.expects if str(c) not in later]
+        if left:
+            yield f"{where}: leaves {_some(left)} to a later stage, and none writes it"
 
     def run(self, batch: EventBatch) -> Result:
         """Simulate one batch.

@@ -154,6 +154,7 @@ stages = Registry(
         "tracking": "flashdet.stages.tracking:Tracking",
         "vertex": "flashdet.stages.vertex:Vertex",
         "tof": "flashdet.stages.tof:Tof",
+        "event_time": "flashdet.stages.jointtime:EventTime",
         "rich": "flashdet.stages.rich:Rich",
         "emcal": "flashdet.stages.emcal:EMCal",
         "muon": "flashdet.stages.muon:Muon",

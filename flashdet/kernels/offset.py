@@ -9,7 +9,8 @@ the offset itself has a normal prior around zero. Hypotheses are never decided, 
 is left out. Two ways to the posterior, both of a cost proportional to the number of measurements:
 
 * up to `N_GRID` measurements, where several solutions may compete: mean and standard deviation of the posterior by
-  summation over a grid (the trapezoidal rule on analytic peaks, exact to better than 1e-3 of the width);
+  summation over a grid (the trapezoidal rule on analytic peaks, exact to better than 1e-3 of the width), without far
+  solutions of less than 3 % probability;
 * more measurements: the highest maximum found by a vote on a grid, refined by Newton steps, with the curvature there as
   information. Leaving one out is one more Newton step with its share of gradient and curvature taken off: exact where
   the likelihoods are Gaussian, of second order in 1/n otherwise.
@@ -34,6 +35,12 @@ N_GRID = 6
 _REACH = 5.0
 #: Grid step over the smallest width a posterior can have; the trapezoidal rule then errs by exp(-2 pi^2/1.69) ~ 1e-5.
 _STEP = 1.3
+#: Bins in which the stretch of the grid is looked for: a bit of a word each.
+_BINS = 62
+#: Far solutions are cut off if the mean is so many standard deviations away: less than 2.7 % of probability.
+_TRUST = 6.0
+#: Bound on the rounds in which far solutions are cut off.
+_CLIPS = 8
 #: A peak is cut off this many standard deviations away, where it is below any useful outlier density.
 _CUT = 6.0
 #: Peaks wider than this times the narrowest do not vote (they carry less than 4 % of its weight).
@@ -60,7 +67,7 @@ def scratch_sizes(sigma_prior: float, sigma_min: float) -> tuple[int, int]:
         Shape of the scratch array.
     """
     information = 1.0 / sigma_prior**2 + N_GRID / sigma_min**2
-    return 2 * N_GRID + 1, int(2.0 * _REACH * sigma_prior * math.sqrt(information) / min(_STEP, 1.0)) + 3
+    return N_GRID + 2, int(2.0 * _REACH * sigma_prior * math.sqrt(information) / min(_STEP, 1.0)) + 3
 
 
 @inline
@@ -82,22 +89,73 @@ def _add_peak(row: Floats, first: float, step: float, n: int, d: float, inverse:
 
 
 @inline
-def _moments(before: Floats, after: Floats, n: int, first: float, step: float) -> tuple[float, float]:
-    """Mean and standard deviation of the density before * after on a grid."""
-    a0, a1, a2 = 0.0, 0.0, 0.0
-    b0, b1, b2 = 0.0, 0.0, 0.0
-    # even and odd points apart: two chains of additions run at once; n is even
-    for k in range(0, n, 2):
-        even, odd = before[k] * after[k], before[k + 1] * after[k + 1]
-        even_k, odd_k = even * k, odd * (k + 1)
-        a0 += even
-        b0 += odd
-        a1 += even_k
-        b1 += odd_k
-        a2 += even_k * k
-        b2 += odd_k * (k + 1)
-    mean = (a1 + b1) / (a0 + b0)
-    return first + step * mean, step * math.sqrt((a2 + b2) / (a0 + b0) - mean * mean)
+def _stretch(
+    d: Floats, inverse: Floats, amplitude: Floats, n: int, sigma_prior: float
+) -> tuple[float, float]:  # fmt: skip
+    """Begin and end of the stretch that matters: elsewhere three measurements fewer agree than at best.
+
+    Even without one of the best, each disagreement costs a factor of its amplitude there. Bit b of a mask says that a
+    measurement has a peak in the bin b; `ones`, `twos` and `fours` are the binary digits of the number of masks.
+    """
+    first = -_REACH * sigma_prior
+    width = -2.0 * first / _BINS
+    ones, twos, fours = 0, 0, 0
+    for i in range(n):
+        mask = 0
+        for h in range(d.shape[1]):
+            if amplitude[i, h] > 0.0:
+                reach = _CUT / math.sqrt(inverse[i, h])
+                begin = max(0.0, math.floor((d[i, h] - reach - first) / width))
+                end = min(_BINS, math.floor((d[i, h] + reach - first) / width) + 1.0)
+                if begin < end:
+                    mask |= ((1 << int(end - begin)) - 1) << int(begin)
+        carry = ones & mask
+        ones ^= mask
+        fours ^= twos & carry
+        twos ^= carry
+    chosen, best = 0, -1
+    for count in range(n, -1, -1):
+        equal = (ones if count & 1 else ~ones) & (twos if count & 2 else ~twos) & (fours if count & 4 else ~fours)
+        equal &= (1 << _BINS) - 1
+        if best < 0 and equal != 0:
+            best = count
+        if best - 3 < count <= best:
+            chosen |= equal
+    low, high = 0, _BINS
+    while not (chosen >> low) & 1:
+        low += 1
+    while not (chosen >> (high - 1)) & 1:
+        high -= 1
+    return first + low * width, first + high * width
+
+
+@inline
+def _moments(weights: Floats, n: int, first: float, step: float) -> tuple[float, float]:
+    """Mean and standard deviation of the density on a grid, within `_TRUST` standard deviations of the mean.
+
+    Far solutions of little probability (less than 1/(1 + _TRUST^2) altogether) are thus outliers of the result and do
+    not widen its error; more probable ones do.
+    """
+    begin, end = 0, n
+    mean, deviation = 0.0, 0.0
+    for _ in range(_CLIPS):
+        a0, a1, a2 = 0.0, 0.0, 0.0
+        for k in range(begin, end):
+            weighted = weights[k] * (k - begin)
+            a0 += weights[k]
+            a1 += weighted
+            a2 += weighted * (k - begin)
+        mean = a1 / a0
+        deviation = math.sqrt(max(0.0, a2 / a0 - mean * mean))
+        mean += begin
+        low, high = (
+            max(begin, math.ceil(mean - _TRUST * deviation)),
+            min(end, math.floor(mean + _TRUST * deviation) + 1),
+        )
+        if low == begin and high == end:
+            break
+        begin, end = low, high
+    return first + step * mean, step * deviation
 
 
 @inline
@@ -110,31 +168,31 @@ def _sum_on_grid(
     for i in range(n):
         best = 0.0
         for h in range(d.shape[1]):
-            best = max(best, inverse[i, h])
+            if amplitude[i, h] > 0.0:
+                best = max(best, inverse[i, h])
         information += best
-    first = -_REACH * sigma_prior
     step = _STEP / math.sqrt(information)
-    n_points = 2 * int(-first / step) + 2
-    # rows of scratch: the product of prior and L_0 ... L_i-1; L_i; the product of L_i+1 ... L_n-1
-    before = scratch[0]
-    before[:n_points] = 0.0
-    _add_peak(before, first, step, n_points, 0.0, 1.0 / (sigma_prior * sigma_prior), 1.0)
-    scratch[2 * n, :n_points] = 1.0
-    for i in range(n - 1, -1, -1):
-        row, after = scratch[1 + i], scratch[n + 1 + i]
+    first, last = _stretch(d, inverse, amplitude, n, sigma_prior)
+    n_points = int((last - first) / step) + 2
+    # rows of scratch: the product of prior and all L_i; L_0 ... L_n-1; a density
+    product, density = scratch[0], scratch[n + 1]
+    product[:n_points] = 0.0
+    _add_peak(product, first, step, n_points, 0.0, 1.0 / (sigma_prior * sigma_prior), 1.0)
+    for i in range(n):
+        row = scratch[1 + i]
         row[:n_points] = 1.0
         for h in range(d.shape[1]):
             if amplitude[i, h] > 0.0:
                 _add_peak(row, first, step, n_points, d[i, h], inverse[i, h], amplitude[i, h])
-        if i > 0:
-            for k in range(n_points):
-                scratch[n + i, k] = row[k] * after[k]
+        for k in range(n_points):
+            product[k] *= row[k]
     for i in range(n):
-        left_out[i], left_out_error[i] = _moments(before, scratch[n + 1 + i], n_points, first, step)
+        # every L is at least 1: taking it off is a division
         row = scratch[1 + i]
         for k in range(n_points):
-            before[k] *= row[k]
-    return _moments(before, scratch[2 * n], n_points, first, step)
+            density[k] = product[k] / row[k]
+        left_out[i], left_out_error[i] = _moments(density, n_points, first, step)
+    return _moments(product, n_points, first, step)
 
 
 @inline
@@ -142,6 +200,8 @@ def _slopes(d: Floats, inverse: Floats, amplitude: Floats, i: int, t: float) -> 
     """Gradient of log L_i, minus its second derivative, and the information if the hypotheses were certain."""
     total, gradient, square, certain = 1.0, 0.0, 0.0, 0.0
     for h in range(d.shape[1]):
+        if amplitude[i, h] == 0.0:
+            continue
         pull = (d[i, h] - t) * inverse[i, h]
         exponent = 0.5 * (d[i, h] - t) * pull
         if exponent < 0.5 * _CUT * _CUT:

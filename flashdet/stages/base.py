@@ -74,6 +74,8 @@ class Stage(ABC):
     #: Columns that must exist before `run`, and those it adds; set by the constructor, they may depend on the config.
     reads: tuple[Column, ...]
     writes: tuple[Column, ...]
+    #: Columns that the stage leaves to a later one, which must then be in the card.
+    expects: tuple[Column, ...] = ()
 
     def __init__(self, name: str, config: StageConfig, setup: Setup) -> None:
         self.name, self.config, self.setup = name, config, setup

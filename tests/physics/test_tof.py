@@ -11,8 +11,9 @@ from flashdet.rng import Draw
 from flashdet.species import SPECIES, SPECIES_CHARGE, SPECIES_MASS
 from flashdet.stages.base import Setup
 from flashdet.stages.eventtime import self_included_width
+from flashdet.stages.flight import expect_times, pulls, time_of_flight
 from flashdet.stages.surface import Surface, pack
-from flashdet.stages.tof import Tof, TofConfig, expect_times, pulls, time_of_flight
+from flashdet.stages.tof import Tof, TofConfig
 from flashdet.testing import check_stage
 from flashdet.units import C_LIGHT, PT_PER_TESLA_CM
 
@@ -283,7 +284,7 @@ def test_event_time_needs_no_masses(n, mix):
     rng = np.random.default_rng(n)
     n_events = 9000 // n
     batch, true = sample(rng, n_events, n, mix)
-    tof, event, _ = run(stage(), batch)
+    tof, event, _ = run(stage(event_time={"hypotheses": {"pion": 0.6, "kaon": 0.2, "proton": 0.2}}), batch)
     pull = (event["time"] - true) / event["time_error"]
     assert np.mean(abs(pull) > 5) < (5e-3 if n < 10 else 1e-9)
     good = abs(pull) < 5
@@ -293,23 +294,29 @@ def test_event_time_needs_no_masses(n, mix):
     assert leave_out[abs(leave_out) < 5].std() < 1.1 + 4 / math.sqrt(2 * n_events)
 
 
-@pytest.mark.parametrize("n", [1, 2, 3])
-@pytest.mark.parametrize("outliers", [1e-3, 0.05])
-def test_few_tracks_fall_back_on_the_spread(n, outliers):
-    """Errors tell how ambiguous the time is; they are too large where outliers are feared that do not exist."""
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 6, 7])
+@pytest.mark.parametrize("outliers", [1e-3, 0.02, 0.05])
+def test_few_tracks(n, outliers):
+    """Errors tell how ambiguous the time is; that outliers are feared does not widen them."""
     rng = np.random.default_rng(n)
-    n_events = 3000
-    batch, true = sample(rng, n_events, n, shares(pion=0.6, kaon=0.2, proton=0.2))
-    tof, event, _ = run(stage(event_time={"outlier_fraction": outliers}), batch)
+    n_events = 6000 // n
+    mix = {"pion": 0.6, "kaon": 0.2, "proton": 0.2}
+    batch, true = sample(rng, n_events, n, shares(**mix))
+    tof, event, _ = run(stage(event_time={"outlier_fraction": outliers, "hypotheses": mix}), batch)
     pull = (tof["event_time"] - np.repeat(true, n)) / tof["event_time_error"]
     if n == 1:
         np.testing.assert_array_equal(tof["event_time"], 0.0)
         np.testing.assert_array_equal(tof["event_time_error"], 0.2)
-    lowest = 0.9 if n == 1 or outliers < 0.01 else 0.6
-    assert lowest < np.sqrt(np.mean(pull**2)) < 1.1
     n_sigma = of_true_species(matrix(tof, "n_sigma"), batch)
-    assert lowest < np.sqrt(np.mean(n_sigma**2)) < 1.1
-    assert np.median(event["time_error"]) < (0.15, 0.05, 0.02)[n - 1]
+    for values in (pull, n_sigma):
+        assert np.mean(abs(values) > 5) < 0.01, "wrong solutions"
+        near = values[abs(values) < 5]
+        # one error of event times is shared by the tracks of an event
+        # with one other track alone the fear of an outlier is not resolved
+        slack = 0.15 if (n, outliers) == (2, 0.05) else 0.05
+        assert near.std() == pytest.approx(1, abs=slack + 4 / math.sqrt(2 * n_events))
+        assert near.mean() == pytest.approx(0, abs=0.05 + 4 / math.sqrt(n_events))
+    assert np.median(event["time_error"]) < (0.15, 0.05, 0.02, 0.013, 0.011, 0.01, 0.009)[n - 1]
 
 
 def test_outliers_do_not_move_the_event_time():

@@ -195,7 +195,7 @@ def test_schema_lists_all_kinds_and_can_be_written():
         if "kind" in d.get("properties", {}) and "const" in d["properties"]["kind"]
     }
     assert {"propagate", "tracking", "vertex", "tof", "rich", "emcal", "muon"} <= kinds
-    pattern = found["$defs"]["TofStage"]["properties"]["time_resolution"]["pattern"]
+    pattern = found["$defs"]["TofStage"]["properties"]["time_resolution"]["anyOf"][0]["pattern"]
     assert re.match(pattern, "20 ps")
     assert re.match(pattern, "2.5e-2ns")
     assert not re.match(pattern, "20")
