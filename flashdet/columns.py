@@ -380,3 +380,14 @@ TOT = (
     *_hypotheses("tot", "n_sigma", "f8", "", "(signal - expected)/width for a {}", _NO_LOSS),
     *_hypotheses("tot", "log_likelihood", "f8", "", "log of the density of the signal for a {}", _NO_LOSS),
 )
+#: The combination of detectors.
+PID = (
+    *_table(
+        "pid",
+        ("has_signal", "?", "", "true if any of the combined detectors has a signal"),
+        ("n_detectors", "i1", "", "combined detectors with a signal"),
+        ("most_likely", "i1", "", "index of the species of highest probability, -1 without a signal"),
+    ),
+    *_hypotheses("pid", "log_likelihood", "f8", "", "sum of the log-likelihoods of a {}, 0 without a signal", ""),
+    *_hypotheses("pid", "probability", "f8", "", "probability of a {}: likelihoods times priors", ""),
+)

@@ -40,6 +40,7 @@ _MAKERS = {
         "emcal": (*declared.EMCAL, *declared.EMCAL_CLUSTER),
         "muon": declared.MUON,
         "tot": declared.TOT,
+        "pid": declared.PID,
     }.items()
     for column in made
 }

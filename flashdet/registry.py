@@ -159,6 +159,7 @@ stages = Registry(
         "emcal": "flashdet.stages.emcal:EMCal",
         "muon": "flashdet.stages.muon:Muon",
         "tot": "flashdet.stages.tot:Tot",
+        "pid": "flashdet.stages.combination:Pid",
     },
 )
 readers = Registry("readers", "reader", {"hepmc": "flashdet.io.hepmc:open_events"})
