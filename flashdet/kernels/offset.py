@@ -148,10 +148,8 @@ def _moments(weights: Floats, n: int, first: float, step: float) -> tuple[float,
         mean = a1 / a0
         deviation = math.sqrt(max(0.0, a2 / a0 - mean * mean))
         mean += begin
-        low, high = (
-            max(begin, math.ceil(mean - _TRUST * deviation)),
-            min(end, math.floor(mean + _TRUST * deviation) + 1),
-        )
+        low = max(begin, math.ceil(mean - _TRUST * deviation))
+        high = min(end, math.floor(mean + _TRUST * deviation) + 1)
         if low == begin and high == end:
             break
         begin, end = low, high
