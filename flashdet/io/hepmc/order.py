@@ -19,8 +19,11 @@ Longs = NDArray[np.int64]
 
 
 @kernel
-def _by_vertex(vertex: NDArray[np.int32], n: int) -> tuple[Longs, Longs]:
-    """Rows that have a vertex in its order: those of v are ``rows[head[v]:head[v + 1]]``."""
+def _by_vertex(vertex: NDArray[np.int32], production: NDArray[np.int32], n: int) -> tuple[Longs, Longs]:
+    """Rows that have a vertex in its order, orphans first: those of v are ``rows[head[v]:head[v + 1]]``.
+
+    The reader connects orphans with the vertex above them at once, other incoming particles at the end of the event.
+    """
     head = np.zeros(n + 1, np.int64)
     for v in vertex:
         if v >= 0:
@@ -29,11 +32,12 @@ def _by_vertex(vertex: NDArray[np.int32], n: int) -> tuple[Longs, Longs]:
         head[k + 1] += head[k]
     rows = np.empty(head[n], np.int64)
     place = head[:n].copy()
-    for row in range(len(vertex)):
-        v = vertex[row]
-        if v >= 0:
-            rows[place[v]] = row
-            place[v] += 1
+    for is_orphan in (True, False):
+        for row in range(len(vertex)):
+            v = vertex[row]
+            if v >= 0 and (production[row] < 0) == is_orphan:
+                rows[place[v]] = row
+                place[v] += 1
     return head, rows
 
 
@@ -132,8 +136,8 @@ def sort_event(b: Buffers, event: int) -> int:
     n, m = p1 - p0, v1 - v0
     production = b.ints[buffers.PRODUCTION, p0:p1].copy()
     end = b.ints[buffers.END, p0:p1].copy()
-    in_head, in_rows = _by_vertex(end, m)
-    out_head, out_rows = _by_vertex(production, m)
+    in_head, in_rows = _by_vertex(end, production, m)
+    out_head, out_rows = _by_vertex(production, production, m)
     for v in range(m):
         if in_head[v] == in_head[v + 1] or out_head[v] == out_head[v + 1]:
             return codes.IRREGULAR

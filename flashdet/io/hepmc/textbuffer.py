@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from flashdet.errors import InputError
-from flashdet.io.hepmc.source import Source
+from flashdet.io.hepmc.source import CHUNK, Source
 
 #: Text that is parsed in one go: about 1e5 particles, small enough for the memory of a grid job.
 PIECE = 16 << 20
@@ -36,7 +36,8 @@ class TextBuffer:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._data = bytearray(1 << 22)
+        # Memory that is not written yet costs nothing.
+        self._data = bytearray(PIECE + 2 * CHUNK + _PADDING)
         self.text = np.frombuffer(self._data, np.uint8)
         self.at = self._end = 0
         self.line, self.offset = 1, 0
@@ -62,7 +63,7 @@ class TextBuffer:
         if self._end + n + _PADDING <= len(self._data):
             return
         rest = bytes(memoryview(self._data)[self.at : self._end])
-        if 2 * len(rest) + n + _PADDING > len(self._data):
+        if len(rest) + n + _PADDING > len(self._data) or self.at < len(rest) // 2:
             self._data = bytearray(2 * (len(rest) + n) + _PADDING)
             self.text = np.frombuffer(self._data, np.uint8)
         self._data[: len(rest)] = rest
