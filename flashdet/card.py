@@ -48,6 +48,10 @@ class Output(StrictModel):
     """Format of the output file, unless the command says otherwise."""
     tables: tuple[str, ...] | None = None
     """Tables to write; all that exist if not given."""
+    particles: Literal["all", "acceptance", "tracked", "none"] | None = None
+    """Generated particles to write. ``acceptance``: final-state and decayed ones within the eta_max of `propagate`;
+    ``tracked``: only those that made a track or cluster; both with their ancestors and the whole decays these belong
+    to. Not given: ``acceptance`` in the format aod, ``all`` in the others."""
 
 
 class CardModel(StrictModel):

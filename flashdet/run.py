@@ -7,6 +7,7 @@ on the number of threads. Nothing is printed here: the caller gets a `Summary`.
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ from flashdet.pipeline import Pipeline, Result
 
 if TYPE_CHECKING:
     from flashdet.io.hepmc.interface import EventReader
-    from flashdet.io.output import OutputSetup
+    from flashdet.io.setup import OutputSetup
 
 #: Stands for the reader among the names of stages; no stage can be called so.
 INPUT = "(input)"
@@ -339,7 +340,7 @@ def simulate(
 
 def output_setup(card: Card, weight_names: tuple[str, ...], origin: dict[str, Any]) -> OutputSetup:
     """What a writer must know of a card."""
-    from flashdet.io.output import OutputSetup
+    from flashdet.io.setup import OutputSetup
 
     return OutputSetup(
         tables=card.model.output.tables,
@@ -347,6 +348,10 @@ def output_setup(card: Card, weight_names: tuple[str, ...], origin: dict[str, An
         magnetic_field=card.model.magnetic_field,
         weight_names=weight_names,
         provenance=origin,
+        particles=card.model.output.particles,
+        eta_max=max(
+            (getattr(s.config, "eta_max", math.inf) for s in card.stages if s.kind == "propagate"), default=math.inf
+        ),
     )
 
 

@@ -20,10 +20,13 @@ from flashdet import truth
 from flashdet.event import EventBatch, Table
 from flashdet.io import aod_tables as names
 from flashdet.io import rootfile
-from flashdet.io.output import OutputSetup, Writer, check_alignment, header_text
+from flashdet.io.output import Writer, header_text
 from flashdet.io.roottree import Lists, write_trees
+from flashdet.io.setup import OutputSetup, Particles, check_alignment
 
 Branches = dict[str, Any]
+#: Kinds of tables with a time of the collision.
+_EVENT_TIMES = ("tof_event", "event_time_event")
 #: Room for the names of the trees of a directory, so that uproot does not move its listing again and again.
 _LISTING_BYTES = 8192
 
@@ -33,6 +36,7 @@ class AodWriter(Writer):
 
     format: ClassVar[str] = "aod"
     suffix: ClassVar[str] = ".aod.root"
+    default_particles: ClassVar[Particles] = "acceptance"
 
     def _begin(self, header: dict[str, Any], first: EventBatch | None) -> None:
         self._n_frames = 0
@@ -56,7 +60,7 @@ class AodWriter(Writer):
 
     def _also_needed(self, batch: EventBatch) -> tuple[str, ...]:
         """Vertices and event times make O2collision, even if their own tables are not asked for."""
-        return tuple(n for n, t in batch.tables.items() if len(t) and self.setup.kind(n) in ("vertex", "tof_event"))
+        return tuple(n for n, t in batch.tables.items() if len(t) and self.setup.kind(n) in ("vertex", *_EVENT_TIMES))
 
 
 def build_trees(
@@ -160,14 +164,14 @@ def _collisions(batch: EventBatch, setup: OutputSetup) -> Branches:
 
 
 def _event_time(batch: EventBatch, setup: OutputSetup) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Event time relative to the bunch crossing [ns] and its error, from the TOF that found it best.
+    """Event time relative to the bunch crossing [ns] and its error, from the stage that found it best.
 
     Without a TOF that used a track the time is that of the crossing, 0, and the error `NOT_MEASURED`.
     """
     time = np.zeros(batch.n_events, np.float32)
     error = np.full(batch.n_events, np.inf, np.float32)
     for name, table in batch.tables.items():
-        if setup.kind(name) == "tof_event":
+        if setup.kind(name) in _EVENT_TIMES:
             better = (table["n_tracks"] > 0) & (table["time_error"] < error)
             time[better], error[better] = table["time"][better], table["time_error"][better]
     error[np.isinf(error)] = names.NOT_MEASURED

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from flashdet.event import EventBatch, Offsets, Table, concat
 from flashdet.io import aod_tables as names
-from flashdet.io.output import OutputSetup
+from flashdet.io.setup import OutputSetup
 
 _FRAME = re.compile(r"DF_(\d+)")
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from flashdet.event import EventBatch, Table
 from flashdet.io import rootfile
-from flashdet.io.output import OutputSetup, Writer, check_alignment, header_text
+from flashdet.io.output import Writer, header_text
+from flashdet.io.setup import OutputSetup, check_alignment
 from flashdet.io.tables import camel
 
 #: Name of the tree.

@@ -13,106 +13,23 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, ClassVar, Self
 
 import numpy as np
 
-from flashdet import columns
-from flashdet.columns import DATA_MODEL_VERSION, Column, for_stage
+from flashdet import pruning
+from flashdet.columns import DATA_MODEL_VERSION
 from flashdet.errors import OutputError
 from flashdet.event import EventBatch, concat
+from flashdet.io.setup import OutputSetup, Particles
 from flashdet.io.tables import narrow
 from flashdet.provenance import manifest_path
 
 #: A chunk ends with the event that reaches one of these numbers of rows. Creating the trees of a chunk costs a fixed
 #: 0.2 s in uproot; 50 000 tracks with 200 columns are 40 MB and as much again while they are compressed.
 CHUNK_ROWS = {"track": 50_000, "particle": 500_000, "event": 10_000}
-#: Tables that are written only when the card lists them.
-NOT_BY_DEFAULT = ("charged",)
-
-
-@dataclass(frozen=True)
-class OutputSetup:
-    """What a writer must know besides the events.
-
-    Attributes
-    ----------
-    tables : tuple of str, optional
-        Names of the tables to write: a stage's name or kind stands for all its tables; None: all but `NOT_BY_DEFAULT`.
-        The table ``event`` is always written.
-    stage_kinds : mapping of str to str
-        Kind of each stage by its name in the card.
-    magnetic_field : float
-        B_z [T].
-    weight_names : tuple of str
-        Names of the columns of ``event.weights``.
-    provenance : mapping
-        Where the events come from, ready for JSON. It is written into the file: leave out what differs between two
-        identical jobs (see :func:`flashdet.provenance.reproducible`).
-    run_number : int
-        Run number of all events.
-    """
-
-    tables: tuple[str, ...] | None = None
-    stage_kinds: Mapping[str, str] = field(default_factory=dict)
-    magnetic_field: float = 0.0
-    weight_names: tuple[str, ...] = ()
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    run_number: int = 1
-
-    def owner(self, table: str) -> str:
-        """Name of the stage a table belongs to, or the table's own name if it belongs to none."""
-        stages = [s for s in self.stage_kinds if table == s or table.startswith(s + "_")]
-        return max(stages, key=len, default=table)
-
-    def kind(self, table: str) -> str:
-        """Name the table would have if its stage were named as its kind: ``otof_event`` is a ``tof_event``."""
-        owner = self.owner(table)
-        return self.stage_kinds.get(owner, owner) + table[len(owner) :]
-
-    def is_per_event(self, table: str) -> bool:
-        """Whether the table has exactly one row per event: ``event`` and the ``<stage>_event`` tables."""
-        return table == "event" or table.endswith("_event")
-
-    def is_per_track(self, table: str) -> bool:
-        """Whether the rows of the table are those of ``track``: tables named as a stage, the vertex apart."""
-        return table in self.stage_kinds and self.stage_kinds[table] != "vertex" and table not in ("track", "charged")
-
-    def selected(self, batch: EventBatch) -> tuple[str, ...]:
-        """Tables of a batch that are written.
-
-        Raises
-        ------
-        OutputError
-            The card lists a table that no stage writes.
-        """
-        present = [name for name, table in batch.tables.items() if len(table)]
-        if self.tables is None:
-            return tuple(n for n in present if n not in NOT_BY_DEFAULT)
-        kept = {"event"}
-        for wanted in self.tables:
-            matches = {
-                n for n in present if wanted in (n, self.owner(n)) or self.stage_kinds.get(self.owner(n)) == wanted
-            }
-            if not matches:
-                raise OutputError(
-                    f"no stage writes a table {wanted!r}; there are: {', '.join(present)}",
-                    "output.tables",
-                )
-            kept |= matches
-        return tuple(n for n in present if n in kept)
-
-    def declared(self) -> dict[str, Column]:
-        """All declared columns as ``table.column``, under the stages' names in the card."""
-        every = [c for group in vars(columns).values() if isinstance(group, tuple) for c in group if type(c) is Column]
-        every.append(columns.EVENT_WEIGHTS)
-        found = {str(c): c for c in every}
-        for name, kind in self.stage_kinds.items():
-            found |= {str(c): c for c in for_stage(every, kind, name)}
-        return found
 
 
 class Writer(ABC):
@@ -139,11 +56,16 @@ class Writer(ABC):
     format: ClassVar[str]
     #: What default file names end with.
     suffix: ClassVar[str]
+    #: Which generated particles are written if the card does not say.
+    default_particles: ClassVar[Particles] = "all"
 
     def __init__(self, path: str | os.PathLike[str], *, setup: OutputSetup, overwrite: bool = False) -> None:
         self.path, self.setup, self.overwrite = Path(path), setup, overwrite
         self.part = self.path.with_name(self.path.name + ".part")
         self.n_events = 0
+        self.particles: Particles = setup.particles or self.default_particles
+        #: Generated particles that came and that were written.
+        self.n_particles_read, self.n_particles_written = 0, 0
         self._pending: list[EventBatch] = []
         self._fill = dict.fromkeys(CHUNK_ROWS, 0)
         self._tables: tuple[str, ...] = ()
@@ -264,6 +186,7 @@ class Writer(ABC):
         """Buffer a batch and write the chunks that it completes."""
         if not self._tables:
             self._tables = tuple(dict.fromkeys((*self.setup.selected(batch), *self._also_needed(batch))))
+        batch = self._prune(batch)
         # rows that count are those of the batch, whether their table is written or not
         rows = {name: batch[name].offsets for name in CHUNK_ROWS if name in batch}
         light = narrow(batch, self._tables)
@@ -279,6 +202,23 @@ class Writer(ABC):
             self._pending.append(light.slice_events(start, batch.n_events))
             for name, offsets in rows.items():
                 self._fill[name] += int(offsets[-1] - offsets[start])
+
+    def _prune(self, batch: EventBatch) -> EventBatch:
+        """Leave out the generated particles that are not wanted."""
+        if "particle" not in batch:
+            return batch
+        self.n_particles_read += batch["particle"].n_rows
+        if "particle" not in self._tables:
+            return batch
+        if self.particles in ("acceptance", "tracked"):
+            light = EventBatch({n: batch[n] for n in {**dict.fromkeys(self._tables), **_counted(batch)}})
+            light.weight_names = batch.weight_names
+            chosen = pruning.pointed_at(light, tuple(light.tables))
+            if self.particles == "acceptance":
+                chosen |= pruning.within(light, self.setup.eta_max)
+            batch = pruning.prune(light, pruning.family(light, chosen))
+        self.n_particles_written += batch["particle"].n_rows
+        return batch
 
     def _first_full(self, rows: Mapping[str, Any], start: int) -> int | None:
         """One past the event from `start` on with which the pending chunk is full; None if it is not."""
@@ -325,6 +265,7 @@ class Writer(ABC):
             "magnetic_field": self.setup.magnetic_field,
             "weight_names": list(self.setup.weight_names),
             "stage_kinds": dict(self.setup.stage_kinds),
+            "particles": self.particles if "particle" in selected else "none",
             "tables": tables,
             "provenance": dict(self.setup.provenance),
         }
@@ -336,30 +277,8 @@ class Writer(ABC):
             raise OutputError("exists already", str(self.path), hint="choose another name or pass --overwrite")
 
 
-def check_alignment(batch: EventBatch, written: tuple[str, ...], setup: OutputSetup) -> None:
-    """Refuse tables whose rows do not follow tracks or events as their names promise.
-
-    Parameters
-    ----------
-    batch : EventBatch
-    written : tuple of str
-        Tables to check.
-    setup : OutputSetup
-
-    Raises
-    ------
-    OutputError
-        A table ``<stage>_event`` without one row per event, or a table ``<stage>`` without the rows of ``track``.
-    """
-    for name in written:
-        if setup.is_per_event(name) and batch[name].n_rows != batch.n_events:
-            raise OutputError("a table named *_event must have one row per event", name)
-        if not setup.is_per_track(name):
-            continue
-        if "track" not in written:
-            raise OutputError("its rows follow those of 'track', which is not written; list both", name)
-        if not np.array_equal(batch[name].offsets, batch["track"].offsets):
-            raise OutputError("a table that bears a stage's name must have the rows of 'track'", name)
+def _counted(batch: EventBatch) -> dict[str, None]:
+    return dict.fromkeys(name for name in CHUNK_ROWS if name in batch)
 
 
 def header_text(header: Mapping[str, Any]) -> str:

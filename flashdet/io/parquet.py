@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from flashdet.errors import FlashDetError, InputError, OutputError
 from flashdet.event import EventBatch, Table
-from flashdet.io.output import OutputSetup, Writer, check_alignment, header_text
+from flashdet.io.output import Writer, header_text
+from flashdet.io.setup import OutputSetup, check_alignment
 
 #: Key of the description in the metadata of the schema.
 HEADER = b"flashdet"

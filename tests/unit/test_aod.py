@@ -10,9 +10,9 @@ from flashdet import columns as declared
 from flashdet.event import EventBatch, Table
 from flashdet.io import aod_tables, output
 from flashdet.io.aod import AodWriter, ParticleOrder
-from flashdet.io.output import OutputSetup
 from flashdet.io.read import read_batch
 from flashdet.io.rootfile import open_for_reading
+from flashdet.io.setup import OutputSetup
 
 #: Leaves of each tree, written down from the O2 data model and not from our tables.
 LAYOUT = {

@@ -20,8 +20,8 @@ from flashdet.event import EventBatch, Table
 from flashdet.io import output
 from flashdet.io.aod import AodWriter
 from flashdet.io.nano import NanoWriter
-from flashdet.io.output import OutputSetup
 from flashdet.io.parquet import ParquetWriter
+from flashdet.io.setup import OutputSetup
 from flashdet.io.tables import camel, narrow
 from flashdet.provenance import manifest_path
 

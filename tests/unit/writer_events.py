@@ -6,7 +6,7 @@ import numpy as np
 
 from flashdet import columns as declared
 from flashdet.event import EventBatch, Table
-from flashdet.io.output import OutputSetup
+from flashdet.io.setup import OutputSetup
 
 KINDS = {
     "propagate": "propagate",

@@ -1,0 +1,138 @@
+"""What a writer must know besides the events: which tables and particles, and whose rows belong together.
+
+Nothing here writes anything; that is :mod:`flashdet.io.output`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from flashdet import columns
+from flashdet.columns import Column, for_stage
+from flashdet.errors import OutputError
+from flashdet.event import EventBatch
+
+#: Tables that are written only when the card lists them.
+NOT_BY_DEFAULT = ("charged",)
+#: Which generated particles are written. ``acceptance``: final-state and decayed ones within the acceptance of the
+#: tracker; ``tracked``: those that a written table points at; both with their family (`flashdet.pruning.family`).
+Particles = Literal["all", "acceptance", "tracked", "none"]
+
+
+@dataclass(frozen=True)
+class OutputSetup:
+    """What a writer must know besides the events.
+
+    Attributes
+    ----------
+    tables : tuple of str, optional
+        Names of the tables to write: a stage's name or kind stands for all its tables; None: all but `NOT_BY_DEFAULT`.
+        The table ``event`` is always written.
+    stage_kinds : mapping of str to str
+        Kind of each stage by its name in the card.
+    magnetic_field : float
+        B_z [T].
+    weight_names : tuple of str
+        Names of the columns of ``event.weights``.
+    provenance : mapping
+        Where the events come from, ready for JSON. It is written into the file: leave out what differs between two
+        identical jobs (see :func:`flashdet.provenance.reproducible`).
+    run_number : int
+        Run number of all events.
+    particles : {"all", "acceptance", "tracked", "none"}, optional
+        Which generated particles are written (`Particles`); None: as the format has it.
+    eta_max : float
+        Largest |eta| of the acceptance.
+    """
+
+    tables: tuple[str, ...] | None = None
+    stage_kinds: Mapping[str, str] = field(default_factory=dict)
+    magnetic_field: float = 0.0
+    weight_names: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    run_number: int = 1
+    particles: Particles | None = None
+    eta_max: float = math.inf
+
+    def owner(self, table: str) -> str:
+        """Name of the stage a table belongs to, or the table's own name if it belongs to none."""
+        stages = [s for s in self.stage_kinds if table == s or table.startswith(s + "_")]
+        return max(stages, key=len, default=table)
+
+    def kind(self, table: str) -> str:
+        """Name the table would have if its stage were named as its kind: ``otof_event`` is a ``tof_event``."""
+        owner = self.owner(table)
+        return self.stage_kinds.get(owner, owner) + table[len(owner) :]
+
+    def is_per_event(self, table: str) -> bool:
+        """Whether the table has exactly one row per event: ``event`` and the ``<stage>_event`` tables."""
+        return table == "event" or table.endswith("_event")
+
+    def is_per_track(self, table: str) -> bool:
+        """Whether the rows of the table are those of ``track``: tables named as a stage, the vertex apart."""
+        return table in self.stage_kinds and self.stage_kinds[table] != "vertex" and table not in ("track", "charged")
+
+    def selected(self, batch: EventBatch) -> tuple[str, ...]:
+        """Tables of a batch that are written.
+
+        Raises
+        ------
+        OutputError
+            The card lists a table that no stage writes.
+        """
+        hidden = ("particle",) if self.particles == "none" else ()
+        present = [name for name, table in batch.tables.items() if len(table) and name not in hidden]
+        if self.tables is None:
+            return tuple(n for n in present if n not in NOT_BY_DEFAULT)
+        kept = {"event"}
+        for wanted in self.tables:
+            matches = {
+                n for n in present if wanted in (n, self.owner(n)) or self.stage_kinds.get(self.owner(n)) == wanted
+            }
+            if not matches:
+                raise OutputError(
+                    f"no stage writes a table {wanted!r}; there are: {', '.join(present)}",
+                    "output.tables",
+                )
+            kept |= matches
+        return tuple(n for n in present if n in kept)
+
+    def declared(self) -> dict[str, Column]:
+        """All declared columns as ``table.column``, under the stages' names in the card."""
+        every = [c for group in vars(columns).values() if isinstance(group, tuple) for c in group if type(c) is Column]
+        every.append(columns.EVENT_WEIGHTS)
+        found = {str(c): c for c in every}
+        for name, kind in self.stage_kinds.items():
+            found |= {str(c): c for c in for_stage(every, kind, name)}
+        return found
+
+
+def check_alignment(batch: EventBatch, written: tuple[str, ...], setup: OutputSetup) -> None:
+    """Refuse tables whose rows do not follow tracks or events as their names promise.
+
+    Parameters
+    ----------
+    batch : EventBatch
+    written : tuple of str
+        Tables to check.
+    setup : OutputSetup
+
+    Raises
+    ------
+    OutputError
+        A table ``<stage>_event`` without one row per event, or a table ``<stage>`` without the rows of ``track``.
+    """
+    for name in written:
+        if setup.is_per_event(name) and batch[name].n_rows != batch.n_events:
+            raise OutputError("a table named *_event must have one row per event", name)
+        if not setup.is_per_track(name):
+            continue
+        if "track" not in written:
+            raise OutputError("its rows follow those of 'track', which is not written; list both", name)
+        if not np.array_equal(batch[name].offsets, batch["track"].offsets):
+            raise OutputError("a table that bears a stage's name must have the rows of 'track'", name)

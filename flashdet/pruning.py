@@ -1,0 +1,228 @@
+"""Which generated particles an output keeps, and what their table looks like without the others.
+
+Most of a generator record is partons that no analysis looks at. `family` adds to chosen particles what makes their
+history readable; `prune` drops the rest and renumbers everything that points at particles. Who is chosen is the
+writer's business, and so is what stands in the file.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flashdet.event import EventBatch, Table
+from flashdet.kernels.jit import inline, kernel
+
+#: Column by which rows of any table point at generated particles.
+POINTER = "particle_index"
+_FINAL, _DECAYED, _BEAM = 1, 2, 4
+_TOP, _GLUON, _FIRST_HADRON = 6, 21, 100
+
+
+def pointed_at(batch: EventBatch, tables: tuple[str, ...]) -> NDArray[np.bool_]:
+    """Particles that rows of some tables point at with `POINTER`.
+
+    Parameters
+    ----------
+    batch : EventBatch
+    tables : tuple of str
+        Tables that count; those without the column do not.
+
+    Returns
+    -------
+    (n_particles,) bool
+    """
+    particle = batch["particle"]
+    chosen = np.zeros(particle.n_rows, np.bool_)
+    for name in tables:
+        if POINTER in batch[name]:
+            index = batch[name][POINTER]
+            rows = index + np.repeat(particle.offsets[:-1], np.diff(batch[name].offsets))
+            chosen[rows[index >= 0]] = True
+    return chosen
+
+
+def within(batch: EventBatch, eta_max: float) -> NDArray[np.bool_]:
+    """Final-state and decayed particles (status 1 and 2) up to a pseudorapidity.
+
+    Parameters
+    ----------
+    batch : EventBatch
+        Reads ``particle.status``, ``px``, ``py`` and ``pz``.
+    eta_max : float
+        Largest |eta|; infinite: all of them.
+
+    Returns
+    -------
+    (n_particles,) bool
+    """
+    particle = batch["particle"]
+    chosen = np.zeros(particle.n_rows, np.bool_)
+    slope = math.sinh(min(eta_max, 20.0)) if math.isfinite(eta_max) else math.inf
+    _choose_within(particle["status"], particle["px"], particle["py"], particle["pz"], slope, chosen)
+    return chosen
+
+
+def family(batch: EventBatch, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Chosen particles with their ancestors and the whole decays these belong to.
+
+    Mothers are followed to the beams. Where several particles meet in a vertex all are kept but gluons, light quarks
+    and diquarks that are neither the first nor the last of it (the ends of a string): heavy quarks, bosons and hadrons
+    among the ancestors stay. A decay is kept with all its daughters, so that it never looks like another one: a decay
+    is the end of a kept hadron (status 1 or 2), lepton, boson or top quark that ends alone. A vertex that has one
+    particle coming in, or several, has one, or several, afterwards; that is why
+    :func:`flashdet.truth.is_physical_primary` says the same of the kept particles as before.
+
+    Parameters
+    ----------
+    batch : EventBatch
+        Reads ``particle.pdg``, ``status``, ``production_vertex`` and ``end_vertex``.
+    chosen : (n_particles,) bool
+
+    Returns
+    -------
+    (n_particles,) bool
+    """
+    particle = batch["particle"]
+    kept = np.zeros(particle.n_rows, np.bool_)
+    _spread(
+        particle.offsets,
+        particle["pdg"],
+        particle["status"],
+        particle["production_vertex"],
+        particle["end_vertex"],
+        np.ascontiguousarray(chosen),
+        kept,
+    )
+    return kept
+
+
+def prune(batch: EventBatch, kept: NDArray[np.bool_]) -> EventBatch:
+    """Drop particles; what points at the others follows them.
+
+    Parameters
+    ----------
+    batch : EventBatch
+    kept : (n_particles,) bool
+
+    Returns
+    -------
+    EventBatch
+        Vertices keep their numbers. `POINTER` is -1 where the particle is gone.
+    """
+    particle = batch["particle"]
+    rows = np.flatnonzero(kept)
+    place = np.concatenate([[0], np.cumsum(kept, dtype=np.int64)])
+    offsets = place[particle.offsets]
+    pruned = EventBatch({}, batch.weight_names)
+    for name, table in batch.tables.items():
+        if name == "particle":
+            pruned.add(Table(name, offsets, {c: v[rows] for c, v in table.items()}))
+            continue
+        columns = dict(table)
+        if POINTER in columns and len(kept):
+            index, sizes = columns[POINTER], np.diff(table.offsets)
+            old = np.where(index >= 0, index + np.repeat(particle.offsets[:-1], sizes), 0)
+            new = place[old] - np.repeat(offsets[:-1], sizes)
+            columns[POINTER] = np.where((index >= 0) & kept[old], new, -1).astype(index.dtype)
+        pruned.add(Table(name, table.offsets, columns))
+    return pruned
+
+
+# --- kernels ---------------------------------------------------------------------------------------------------------
+@kernel
+def _choose_within(
+    status: NDArray[np.int32],
+    px: NDArray[np.float64],
+    py: NDArray[np.float64],
+    pz: NDArray[np.float64],
+    slope: float,
+    chosen: NDArray[np.bool_],
+) -> None:
+    for i in range(len(status)):
+        pt = math.sqrt(px[i] * px[i] + py[i] * py[i])
+        inside = slope == math.inf or (pt > 0.0 and abs(pz[i]) <= slope * pt)
+        chosen[i] = inside and (status[i] == _FINAL or status[i] == _DECAYED)
+
+
+@inline
+def _is_light_parton(pdg: int) -> bool:
+    """Gluon, d, u or s quark, or diquark (four digits, the tens zero)."""
+    code = abs(pdg)
+    return code <= 3 or code == _GLUON or (1000 < code < 10_000 and (code // 10) % 10 == 0)
+
+
+@inline
+def _decays(pdg: int, status: int) -> bool:
+    """Whether the daughters of a particle that ends alone are its decay."""
+    code = abs(pdg)
+    if code >= _FIRST_HADRON and not (1000 < code < 10_000 and (code // 10) % 10 == 0):
+        return status in (_FINAL, _DECAYED)
+    return status != _BEAM and (code == _TOP or (code > _TOP and code != _GLUON and code < _FIRST_HADRON))
+
+
+@kernel
+def _link(
+    first: int, last: int, vertex: NDArray[np.int32], start: NDArray[np.int64], member: NDArray[np.int64]
+) -> None:
+    """Sort rows by vertex: those of vertex v are ``member[start[v]:start[v + 1]]``."""
+    for i in range(first, last):
+        if vertex[i] >= 0:
+            start[vertex[i] + 2] += 1
+    for v in range(2, len(start)):
+        start[v] += start[v - 1]
+    for i in range(first, last):
+        if vertex[i] >= 0:
+            member[start[vertex[i] + 1]] = i
+            start[vertex[i] + 1] += 1
+
+
+@kernel
+def _spread(
+    offsets: NDArray[np.int64],
+    pdg: NDArray[np.int32],
+    status: NDArray[np.int32],
+    production: NDArray[np.int32],
+    end: NDArray[np.int32],
+    chosen: NDArray[np.bool_],
+    kept: NDArray[np.bool_],
+) -> None:
+    for event in range(len(offsets) - 1):
+        first, last = offsets[event], offsets[event + 1]
+        n_vertices = 0
+        for i in range(first, last):
+            n_vertices = max(n_vertices, production[i] + 1, end[i] + 1)
+        incoming, into = np.zeros(n_vertices + 2, np.int64), np.empty(last - first, np.int64)
+        outgoing, out_of = np.zeros(n_vertices + 2, np.int64), np.empty(last - first, np.int64)
+        _link(first, last, end, incoming, into)
+        _link(first, last, production, outgoing, out_of)
+        is_done = np.zeros(n_vertices, np.bool_)
+        todo, n_todo = np.empty(last - first, np.int64), 0
+        for i in range(first, last):
+            if chosen[i]:
+                kept[i] = True
+                todo[n_todo] = i
+                n_todo += 1
+        while n_todo:
+            n_todo -= 1
+            i = todo[n_todo]
+            v = production[i]
+            if v >= 0 and not is_done[v]:
+                is_done[v] = True
+                start, stop = incoming[v], incoming[v + 1]
+                for k in range(start, stop):
+                    j = into[k]
+                    if not kept[j] and (k == start or k == stop - 1 or not _is_light_parton(pdg[j])):
+                        kept[j] = True
+                        todo[n_todo] = j
+                        n_todo += 1
+            v = end[i]
+            if v >= 0 and incoming[v + 1] - incoming[v] == 1 and _decays(pdg[i], status[i]):
+                for k in range(outgoing[v], outgoing[v + 1]):
+                    j = out_of[k]
+                    if not kept[j]:
+                        kept[j] = True
+                        todo[n_todo] = j
+                        n_todo += 1
