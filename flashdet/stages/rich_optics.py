@@ -20,9 +20,9 @@ Floats = NDArray[np.float64]
 
 #: Places in an optic: how edges cut rings; index; photons at right angles; fixed resolution; geometry.
 EDGES, INDEX, PHOTONS, RESOLUTION, THICKNESS, GAP, GAP_INDEX, PIXEL, SPREAD, EDGE_A, EDGE_B = range(11)
-#: Derived: resolution and radius at saturation, width of the search window [cm] and [rad].
-LIMIT_RESOLUTION, LIMIT_ANGLE, LIMIT_RADIUS, WINDOW = range(11, 15)
-N_OPTIC = 15
+#: Derived: resolution and radius at saturation, width [cm] and number of the windows for rings.
+LIMIT_RESOLUTION, LIMIT_ANGLE, LIMIT_RADIUS, WINDOW, N_WINDOWS = range(11, 16)
+N_OPTIC = 16
 #: No edge (EDGES): fixed resolution and no ring radius; rectangle of half sides A and B; annulus of radii A and B.
 FREE, RECTANGLE, ANNULUS = 0.0, 1.0, 2.0
 
@@ -140,6 +140,7 @@ def pack_optic(config: RichConfig, index: float, gap: float, edges: tuple[float,
         row[LIMIT_RADIUS] - ring_radius(math.cos(row[LIMIT_ANGLE] - step), math.sin(row[LIMIT_ANGLE] - step), optic)
     ) / step
     row[WINDOW] = WINDOW_SIGMAS * row[LIMIT_RESOLUTION] * slope
+    row[N_WINDOWS] = max(row[LIMIT_ANGLE] / (WINDOW_SIGMAS * row[LIMIT_RESOLUTION]), 1.0)
     return row
 
 

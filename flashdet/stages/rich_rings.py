@@ -25,7 +25,9 @@ from flashdet.stages.rich_optics import (
     LIMIT_ANGLE,
     LIMIT_RADIUS,
     LIMIT_RESOLUTION,
+    N_WINDOWS,
     PHOTONS,
+    RESOLUTION,
     WINDOW,
     WINDOW_SIGMAS,
     kept_fraction,
@@ -112,8 +114,11 @@ def make_rings(
     n = len(crossings.optic)
     signal, cosine, n_photons, n_gas = np.zeros(n, np.int32), np.empty(n), np.zeros(n, np.int32), np.zeros(n, np.int32)
     truth = (track["particle_index"], track["pt_true"], track["eta_true"], track["mass_true"], track["charge_true"])
+    windows = np.zeros(n)
     where = (crossings.optic, crossings.cell, crossings.u, crossings.v)
-    _signal_kernel(offsets, event_key, *truth, *where[:1], *where[2:], geometry.optics, draw.key, signal, cosine)
+    _signal_kernel(
+        offsets, event_key, *truth, *where[:1], *where[2:], geometry.optics, draw.key, signal, cosine, windows
+    )
     if config.gas is not None:
         gas = config.gas
         yield_ = gas.photon_yield * gas.length
@@ -132,7 +137,7 @@ def make_rings(
     significance = 0.0 if noise is None else noise.min_significance
     n_ghosts = _ring_kernel(
         offsets, event_key, truth[0], crossings.optic, crossings.u, crossings.v, geometry.optics, signal, cosine,
-        density, config.min_photons, significance, draw.key, n_photons, found, angle, error, threshold,
+        windows, density, config.min_photons, significance, draw.key, n_photons, found, angle, error, threshold,
     )  # fmt: skip
     return Rings(n_photons, found, angle, error, n_gas, density, threshold, int(n_ghosts))
 
@@ -162,15 +167,16 @@ def background_photons(density: float, radius: float, kept: float, optic: Floats
 def _signal_kernel(
     offsets: Integers, event_key: NDArray[np.uint64], particle_index: NDArray[np.int32], pt: Floats, eta: Floats,
     mass: Floats, charge: NDArray[np.int8], row: Integers, u: Floats, v: Floats, optics: Floats, key: np.uint64,
-    signal: NDArray[np.int32], cosines: Floats,
+    signal: NDArray[np.int32], cosines: Floats, windows: Floats,
 ) -> None:  # fmt: skip
     for event in range(len(event_key)):
         for i in range(offsets[event], offsets[event + 1]):
             if row[i] < 0:
                 continue
             optic = optics[row[i]]
-            tgl = math.sinh(eta[i])
-            ratio = mass[i] / (pt[i] * math.sqrt(1.0 + tgl * tgl))
+            # cosh(eta)
+            growth = math.exp(eta[i])
+            ratio = mass[i] / (0.5 * pt[i] * (growth + 1.0 / growth))
             cosine = math.sqrt(1.0 + ratio * ratio) / optic[INDEX]
             cosines[i] = cosine
             if not cosine < 1.0:
@@ -178,7 +184,9 @@ def _signal_kernel(
             mean = optic[PHOTONS] * (1.0 - cosine * cosine) * charge[i] * charge[i]
             if optic[EDGES] != FREE:
                 radius = ring_radius(cosine, math.sqrt(1.0 - cosine * cosine), optic)
-                mean *= kept_fraction(u[i], v[i], radius, optic)
+                kept = kept_fraction(u[i], v[i], radius, optic)
+                mean *= kept
+                windows[i] = background_photons(1.0, radius, kept, optic)
             signal[i] = poisson(key, event_key[event], particle_index[i], _SLOT_PHOTONS, mean)
 
 
@@ -217,24 +225,37 @@ def _density_kernel(
 
 
 @inline
-def _fullest_window(u: float, windows: float, mean: float) -> int:
-    """Largest of some equal Poisson numbers, from the uniform number `u`: its distribution is F(k)^windows."""
-    wanted = math.exp(math.log(u) / windows)
+def _poisson(u: float, mean: float) -> int:
+    """Poisson number with the distribution function `u`, by summing from zero: for the small means of a background."""
     term = math.exp(-mean)
     total, k = term, 0
-    while total < wanted and term > 0.0:
+    while total < u and term > 0.0:
         k += 1
         term *= mean / k
         total += term
     return k
 
 
+@inline
+def _fullest_window(u: float, windows: float, mean: float, least: int) -> int:
+    """Largest of some equal Poisson numbers, from the uniform number `u`; 0 instead of anything below `least`.
+
+    Its distribution is F(k)^windows. P(k >= m) is at most mean^m/m!, which spares most tracks of pp events the rest.
+    """
+    chance = windows
+    for k in range(1, least + 1):
+        chance *= mean / k
+    if u < 1.0 - chance:
+        return 0
+    return _poisson(math.exp(math.log(u) / windows), mean)
+
+
 @kernel
 def _ring_kernel(
     offsets: Integers, event_key: NDArray[np.uint64], particle_index: NDArray[np.int32], row: Integers, u: Floats,
-    v: Floats, optics: Floats, signal: NDArray[np.int32], cosines: Floats, density: Floats, min_photons: int,
-    significance: float, key: np.uint64, n_photons: NDArray[np.int32], found: NDArray[np.bool_], angle: Floats,
-    error: Floats, threshold: NDArray[np.int32],
+    v: Floats, optics: Floats, signal: NDArray[np.int32], cosines: Floats, windows: Floats, density: Floats,
+    min_photons: int, significance: float, key: np.uint64, n_photons: NDArray[np.int32], found: NDArray[np.bool_],
+    angle: Floats, error: Floats, threshold: NDArray[np.int32],
 ) -> int:  # fmt: skip
     n_ghosts = 0
     for event in range(len(event_key)):
@@ -243,48 +264,42 @@ def _ring_kernel(
             if row[i] < 0:
                 continue
             optic, where, index = optics[row[i]], event_key[event], particle_index[i]
-            n, extra, width, windows, mean, ghost = signal[i], 0, 0.0, 0.0, 0.0, 0
-            radiates = cosines[i] < 1.0
+            n, width, sine = signal[i], 0.0, math.sqrt(max(1.0 - cosines[i] * cosines[i], 0.0))
+            extra = 0
             if density[i] > 0.0:
-                # all photons within the largest ring, spread over as many windows as fit
-                windows = max(optic[LIMIT_ANGLE] * WINDOW_SIGMAS**-1 / optic[LIMIT_RESOLUTION], 1.0)
                 radius = optic[LIMIT_RADIUS]
                 kept = kept_fraction(u[i], v[i], radius, optic)
-                mean = density[i] * math.pi * radius * radius * kept / windows
                 full = background_photons(density[i], radius, kept, optic)
+                # all hits within the largest ring, spread over as many windows as fit
+                mean = density[i] * math.pi * radius * radius * kept / optic[N_WINDOWS]
                 threshold[i] = max(min_photons, math.ceil(full + significance * math.sqrt(full)))
-                if radiates:
-                    sine = math.sqrt(1.0 - cosines[i] * cosines[i])
-                    radius = ring_radius(cosines[i], sine, optic)
-                    kept = kept_fraction(u[i], v[i], radius, optic)
-                    width = background_photons(density[i], radius, kept, optic)
-                    extra = int(poisson(key, where, index, _SLOT_BACKGROUND, width))
-                chance, place = uniforms(key, where, index, _SLOT_GHOST)
-                ghost = _fullest_window(chance, windows, mean)
+                chance, other = uniforms(key, where, index, _SLOT_BACKGROUND)
+                if sine > 0.0:
+                    width = density[i] * windows[i]
+                    extra = _poisson(chance, width)
+                ghost = _fullest_window(other, optic[N_WINDOWS], mean, threshold[i])
                 if ghost > n + extra and ghost >= threshold[i]:
                     n_ghosts += 1
-                    n_photons[i], found[i] = ghost, True
-                    angle[i] = optic[LIMIT_ANGLE] * math.sqrt(place)
+                    place, _ = uniforms(key, where, index, _SLOT_GHOST)
+                    n_photons[i], found[i], angle[i] = ghost, True, optic[LIMIT_ANGLE] * math.sqrt(place)
                     error[i] = _error(angle[i], ghost, mean, optic)
                     continue
             n_photons[i] = n + extra
-            found[i] = n + extra >= threshold[i]
-            if not found[i]:
-                continue
-            noise, _ = normals(key, where, index, _SLOT_ANGLE)
-            sine = math.sqrt(1.0 - cosines[i] * cosines[i])
-            variance = photon_variance(cosines[i], sine, optic)
-            flat = _FLAT * optic[LIMIT_RESOLUTION] * optic[LIMIT_RESOLUTION]
-            spread = math.sqrt(n * variance + extra * flat) / (n + extra)
-            # an angle has no sign: the few below zero are reflected
-            angle[i] = abs(math.acos(cosines[i]) + noise * spread)
-            error[i] = _error(angle[i], n + extra, width, optic)
+            if n + extra >= threshold[i]:
+                noise, _ = normals(key, where, index, _SLOT_ANGLE)
+                flat = _FLAT * optic[LIMIT_RESOLUTION] * optic[LIMIT_RESOLUTION]
+                spread = math.sqrt(n * photon_variance(cosines[i], sine, optic) + extra * flat) / (n + extra)
+                # an angle has no sign: the few below zero are reflected
+                found[i], angle[i] = True, abs(math.acos(cosines[i]) + noise * spread)
+                error[i] = _error(angle[i], n + extra, width, optic)
     return n_ghosts
 
 
 @inline
 def _error(angle: float, n: int, background: float, optic: Floats) -> float:
     """Error that the measured ring claims: of `n` photons, `background` of them flat on average."""
+    if optic[EDGES] == FREE:
+        return optic[RESOLUTION] / math.sqrt(n)  # type: ignore[no-any-return]
     sigma = math.sqrt(photon_variance(math.cos(angle), math.sin(angle), optic))
     flat = _FLAT * optic[LIMIT_RESOLUTION] * optic[LIMIT_RESOLUTION] / (sigma * sigma)
     share = min(background / n, 1.0)

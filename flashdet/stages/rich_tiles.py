@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flashdet.kernels.helix import REACHED, advance, curvature, to_cylinder
+from flashdet.kernels.helix import REACHED, curvature, to_cylinder
 from flashdet.kernels.jit import inline, kernel
 from flashdet.stages.rich_config import Discs, RichConfig, Tiles
 from flashdet.stages.rich_optics import ANNULUS, FREE, LIMIT_RADIUS, RECTANGLE, pack_optic
@@ -25,6 +25,8 @@ Integers = NDArray[np.int64]
 
 #: Places in a packed sector: edges in z/r, direction of the normal, distance of the plane, middle of the radiator.
 _LOW, _HIGH, _COS, _SIN, _PLANE, _R, _Z = range(7)
+#: Half the entries of the table of sectors.
+_HALF_TABLE = 128
 #: Length of a packed surface.
 _SURFACE = 4
 #: A crossing is exact to this [cm].
@@ -136,6 +138,8 @@ class Geometry:
         Photon detectors of each cell in which hits are counted [cm^2].
     cells : (n_rows, 2) float64
         Discs: first cell and number of cells of each ring of cells of equal width.
+    table : (n_entries,) int64
+        Barrel: first sector that ends beyond the lower edge of each of equal steps in cos(theta).
     """
 
     optics: Floats
@@ -143,6 +147,7 @@ class Geometry:
     tilts: Floats
     areas: Floats
     cells: Floats
+    table: Integers
 
 
 def make_geometry(config: RichConfig) -> Geometry:
@@ -163,7 +168,8 @@ def make_geometry(config: RichConfig) -> Geometry:
         return _end_caps(config, config.discs)
     assert config.shape is not None
     optic = pack_optic(config, config.refractive_index, 0.0, (FREE, 0.0, 0.0))
-    return Geometry(np.array([optic]), pack(config.shape), np.empty((0, 2)), np.ones(1), np.empty((0, 2)))
+    none = np.empty((0, 2))
+    return Geometry(np.array([optic]), pack(config.shape), none, np.ones(1), none, np.empty(0, np.int64))
 
 
 def _barrel(config: RichConfig, tiles: Tiles) -> Geometry:
@@ -184,7 +190,11 @@ def _barrel(config: RichConfig, tiles: Tiles) -> Geometry:
     middle = (np.arange(n_phi or 0) + 0.5) * 2.0 * math.pi / (n_phi or 1)
     areas = np.repeat(np.array(width) * tiles.tile_size, n_cells)
     tilts = np.ascontiguousarray(np.column_stack([np.cos(middle), np.sin(middle)]))
-    return Geometry(np.array(optics), np.array(planes), tilts, areas, np.empty((0, 2)))
+    # an entry more for directions along the beam
+    below = np.arange(2 * _HALF_TABLE + 1) / _HALF_TABLE - 1.0
+    slopes = below / np.sqrt(np.maximum(1.0 - below * below, 1e-12))
+    table = np.searchsorted([s.high for s in sectors], slopes, side="right").astype(np.int64)
+    return Geometry(np.array(optics), np.array(planes), tilts, areas, np.empty((0, 2)), table)
 
 
 def _end_caps(config: RichConfig, discs: Discs) -> Geometry:
@@ -199,7 +209,7 @@ def _end_caps(config: RichConfig, discs: Discs) -> Geometry:
     first = np.concatenate([[0.0], np.cumsum(count)[:-1]])
     areas = np.repeat(math.pi * np.diff(edges**2) / count, count.astype(np.int64))
     cells = np.ascontiguousarray(np.column_stack([first, count]))
-    return Geometry(np.array([optic, optic]), planes, np.empty((0, 2)), np.tile(areas, 2), cells)
+    return Geometry(np.array([optic, optic]), planes, np.empty((0, 2)), np.tile(areas, 2), cells, np.empty(0, np.int64))
 
 
 # --- crossings -------------------------------------------------------------------------------------------------------
@@ -250,64 +260,99 @@ def cross(track: Mapping[str, NDArray[Any]], bz: float, geometry: Geometry) -> C
         )  # fmt: skip
     else:
         _tile_kernel(
-            vx, vy, vz, pt, eta, phi, charge, float(bz), planes, geometry.tilts, len(geometry.areas) // len(planes),
-            found.optic, found.cell, found.u, found.v,
+            vx, vy, vz, pt, eta, phi, charge, float(bz), planes, geometry.tilts, geometry.table,
+            len(geometry.areas) // len(planes), found.optic, found.cell, found.u, found.v,
         )  # fmt: skip
     return found
 
 
 @inline
-def _sector(slope: float, planes: Floats) -> int:
-    """Sector that covers z/r = `slope`, -1 if none."""
-    low, high = 0, planes.shape[0]
-    while low < high:
-        middle = (low + high) // 2
-        if slope < planes[middle, _HIGH]:
-            high = middle
-        else:
-            low = middle + 1
-    return low if low < planes.shape[0] and slope >= planes[low, _LOW] else -1
+def _place(slope: float) -> int:
+    """Entry of the table of sectors for z/r = `slope`."""
+    return int((slope / math.sqrt(1.0 + slope * slope) + 1.0) * _HALF_TABLE)
+
+
+@inline
+def _sector(slope: float, planes: Floats, table: Integers) -> int:
+    """First sector that ends beyond z/r = `slope`; a table instead of a search saves 100 ns per track."""
+    sector = int(table[_place(slope)])
+    while sector < planes.shape[0] and slope >= planes[sector, _HIGH]:
+        sector += 1
+    return sector
+
+
+@inline
+def _start(slope: float, planes: Floats, table: Integers) -> tuple[int, float]:
+    """Sector in the direction z/r = `slope` and the radius at which it is met; the last one outside of all."""
+    sector = min(_sector(slope, planes, table), planes.shape[0] - 1)
+    row = planes[sector]
+    slope = min(max(slope, row[_LOW]), row[_HIGH])
+    return sector, row[_PLANE] / (row[_COS] + slope * row[_SIN])
+
+
+@inline
+def _tile(x: float, y: float, n: int) -> int:
+    """Azimuthal tile of a point."""
+    turn = math.atan2(y, x) / (2.0 * math.pi)
+    return min(int((turn if turn >= 0.0 else turn + 1.0) * n), n - 1)
+
+
+@inline
+def _step(x: float, y: float, cosine: float, sine: float, k: float, s: float) -> tuple[float, float, float, float]:
+    """Point and direction after a short arc: error (k s)^2 s/6, and no sine or cosine (a third of the time)."""
+    half = 0.5 * k * s
+    x, y = x + s * (cosine - half * sine), y + s * (sine + half * cosine)
+    scale = 1.0 - 2.0 * half * half
+    return x, y, scale * cosine - 2.0 * half * sine, scale * sine + 2.0 * half * cosine
 
 
 @kernel
 def _tile_kernel(
     vx: Floats, vy: Floats, vz: Floats, pt: Floats, eta: Floats, phi: Floats, charge: NDArray[np.int8], bz: float,
-    planes: Floats, tilts: Floats, n_cells: int, optic: Integers, cell: Integers, u: Floats, v: Floats,
+    planes: Floats, tilts: Floats, table: Integers, n_cells: int, optic: Integers, cell: Integers, u: Floats, v: Floats,
 ) -> None:  # fmt: skip
-    n_phi = tilts.shape[0]
-    start = planes[planes.shape[0] // 2, _R]
+    n_phi, half_width = tilts.shape[0], math.tan(math.pi / n_cells)
     for i in range(len(pt)):
         optic[i] = -1
-        tgl, k = math.sinh(eta[i]), curvature(charge[i] / pt[i], bz)
+        growth = math.exp(eta[i])
+        tgl, k = 0.5 * (growth - 1.0 / growth), curvature(charge[i] / pt[i], bz)
+        sector, start = _start(tgl + vz[i] / planes[0, _R], planes, table)
         status, _, x, y, z, direction = to_cylinder(vx[i], vy[i], vz[i], phi[i], tgl, k, start)
         if status != REACHED:
             continue
+        along, aside = math.cos(direction), math.sin(direction)
+        tile = _tile(x, y, n_phi) if n_phi > 0 else 0
         for _ in range(_MAX_STEPS):
-            azimuth = math.atan2(y, x)
-            turn = (azimuth if azimuth >= 0.0 else azimuth + 2.0 * math.pi) / (2.0 * math.pi)
             if n_phi > 0:
-                tile = min(int(turn * n_phi), n_phi - 1)
                 cosine, sine = tilts[tile, 0], tilts[tile, 1]
             else:
-                tile = min(int(turn * n_cells), n_cells - 1)
                 radius = math.sqrt(x * x + y * y)
                 cosine, sine = x / radius, y / radius
             across = x * cosine + y * sine
-            sector = _sector(z / across, planes)
-            if sector < 0:
-                break
+            slope = z / across
+            if not planes[sector, _LOW] <= slope < planes[sector, _HIGH]:
+                sector = _sector(slope, planes, table)
+                if sector == planes.shape[0] or slope < planes[sector, _LOW]:
+                    break
             row = planes[sector]
             missing = row[_PLANE] - across * row[_COS] - z * row[_SIN]
             if abs(missing) < _PRECISION:
+                v[i] = y * cosine - x * sine
+                if n_phi == 0 or abs(v[i]) > half_width * across:
+                    right = _tile(x, y, n_cells)
+                    if n_phi > 0 and right != tile:
+                        tile = right
+                        continue
+                    tile = right
                 optic[i], cell[i] = sector, sector * n_cells + tile
                 u[i] = (z - row[_Z]) * row[_COS] - (across - row[_R]) * row[_SIN]
-                v[i] = y * cosine - x * sine
                 break
-            outward = math.cos(direction) * cosine + math.sin(direction) * sine
-            rate = outward * row[_COS] + tgl * row[_SIN]
+            rate = (along * cosine + aside * sine) * row[_COS] + tgl * row[_SIN]
             if not rate > 0.0:
                 break
-            x, y, z, direction = advance(x, y, z, direction, tgl, k, missing / rate)
+            s = missing / rate
+            x, y, along, aside = _step(x, y, along, aside, k, s)
+            z += s * tgl
 
 
 @kernel
