@@ -1,26 +1,27 @@
 """Muon identifier: which tracks are tagged as muons, from maps of efficiency and fake rates.
 
-Room: configuration, kernel, stage. There are no chambers and no absorber here: maps say how often a particle of a
-species is tagged, decays in flight and punch-through included.
+Room: configuration, kernel, stage. Maps say how often a particle of a species is tagged, decays in flight and
+punch-through included; they come from files, or are made from an absorber by :mod:`flashdet.lut.absorber`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from flashdet.columns import EVENT, MUON, TRACK, for_stage, pick
-from flashdet.config import EnergyOrZero, StageConfig
+from flashdet.config import EnergyOrZero, Length, LengthOrZero, StageConfig, StrictModel
 from flashdet.errors import LutError, StageError
 from flashdet.event import EventBatch, Table
 from flashdet.kernels.bilinear import CLAMPED, FORBIDDEN, INSIDE, REJECTED, lookup
 from flashdet.kernels.jit import kernel
 from flashdet.kernels.philox import uniforms
+from flashdet.lut.absorber import Absorber, build_absorber_maps
 from flashdet.lut.maps import PackedMaps, pack_maps
 from flashdet.lut.table import Map
 from flashdet.rng import Draw
@@ -39,14 +40,65 @@ SpeciesName = Literal["electron", "muon", "pion", "kaon", "proton", "deuteron", 
 
 
 # --- configuration ---------------------------------------------------------------------------------------------------
+class AbsorberConfig(StrictModel):
+    """Absorber and chambers of the model in :mod:`flashdet.lut.absorber`.
+
+    The defaults describe the ALICE 3 muon identifier. The iron, as a function of |eta|, is the range of the muons at
+    half of the plateau of the map in :mod:`flashdet.lut.muon_map`, its spread the width of the rise of that map; so the
+    absorber's thickness is taken from there, and the rates of hadrons follow. The window and the growth of the
+    attenuation are chosen such that they agree best: pions within 35 % from 1.5 to 20 GeV/c, kaons within 50 % from 1.8
+    to 20 GeV/c, protons within 30 % from 2.5 to 10 GeV/c.
+    """
+
+    abs_eta: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.5)
+    """Where iron and spread are given, rising from 0; linear in between, no tag beyond."""
+    iron: tuple[Length, ...] = (
+        "100.2 cm", "97.0 cm", "99.3 cm", "106.3 cm", "112.2 cm", "121.8 cm", "126.4 cm", "140.8 cm", "154.1 cm",
+    )  # type: ignore[assignment]  # fmt: skip
+    """Iron of the same energy loss on a straight track's way to the chambers, calorimeter and coil included."""
+    spread: tuple[float, ...] = (0.055, 0.076, 0.073, 0.082, 0.078, 0.122, 0.105, 0.170, 0.222)
+    """Relative standard deviation of that, range straggling included."""
+    radius: Length = "150 cm"  # type: ignore[assignment]
+    """Radius where decays end because hadrons interact."""
+    chamber_radius: Length = "301 cm"  # type: ignore[assignment]
+    """Radius of the chambers (AliceO2, Detectors/Upgrades/ALICE3/MID)."""
+    cell: LengthOrZero = "4 cm"  # type: ignore[assignment]
+    """Size of a chamber's cells (arXiv:2507.02817)."""
+    efficiency: float = Field(default=0.987, gt=0, le=1)
+    """Of the chambers; the default is the plateau of the map."""
+    match_sigmas: float = Field(default=5.0, gt=0)
+    """Half width of the match window in standard deviations of scattering and cell."""
+    attenuation: Length = "18.8 cm"  # type: ignore[assignment]
+    """Iron by which the rate of pions falls by e at 3 GeV/c (beam test, arXiv:2604.00176)."""
+    attenuation_growth: float = Field(default=0.13, ge=0, lt=1)
+    """Power of the momentum with which that length grows."""
+
+    @model_validator(mode="after")
+    def _check_lists(self) -> Self:
+        if not len(self.abs_eta) == len(self.iron) == len(self.spread) >= 2:
+            raise ValueError("abs_eta, iron and spread need the same number of values, at least two")
+        if self.abs_eta[0] != 0.0 or any(b <= a for a, b in zip(self.abs_eta, self.abs_eta[1:], strict=False)):
+            raise ValueError("abs_eta must rise from 0")
+        if not all(0.0 < s < 1.0 for s in self.spread):
+            raise ValueError("each spread must lie between 0 and 1")
+        if not self.radius < self.chamber_radius:
+            raise ValueError(f"radius ({self.radius:g} cm) must be smaller than chamber_radius")
+        return self
+
+
 class MuonConfig(StageConfig):
     """Configuration of the muon identifier."""
 
+    model: Literal["map", "absorber"] = "map"
+    """Maps from files, or made from range, scattering, decays and punch-through in an absorber."""
+    absorber: AbsorberConfig | None = None
+    """Only for model: absorber; without it the absorber of ALICE 3."""
     maps: dict[SpeciesName, str] = Field(
         default={s: f"alice3_mid/{s}" for s in ("electron", "muon", "pion", "kaon", "proton")}
     )
     """Map of the probability of a tag for each species: name of a shipped one or path. A hadron without a map takes the
-    hadron map of the nearest mass, of the same |charge| if there is one; such tracks are counted."""
+    hadron map of the nearest mass, of the same |charge| if there is one; such tracks are counted. Only for model:
+    map."""
     eta_max: float = Field(default=1.6, gt=0)
     """No tag at or beyond this |eta|."""
     p_min: EnergyOrZero = "1.2 GeV/c"  # type: ignore[assignment]
@@ -62,6 +114,14 @@ class MuonConfig(StageConfig):
                 f"no map for {what}; needed: electron, muon and at least one hadron (pion, kaon, proton, ...)"
             )
         return maps
+
+    @model_validator(mode="after")
+    def _check_model(self) -> Self:
+        if self.model == "map" and self.absorber is not None:
+            raise ValueError("absorber is only for model: absorber")
+        if self.model == "absorber" and "maps" in self.model_fields_set:
+            raise ValueError("maps are only for model: map")
+        return self
 
 
 def choose_maps(own: Collection[str]) -> list[str]:
@@ -207,16 +267,12 @@ class Muon(Stage):
         super().__init__(name, config, setup)
         self.reads = (*pick(EVENT, "key"), *pick(TRACK, *_TRACK))
         self.writes = for_stage(MUON, self.kind, name)
-        if setup.load_map is None:
-            raise StageError("the stage needs maps, but nothing loads them", name, "pass Setup(load_map=...)")
-        files: dict[str, str] = {str(species): file for species, file in config.maps.items()}
-        names = sorted(files, key=SPECIES.index)
-        maps = [setup.load_map(files[s]) for s in names]
-        for species, m in zip(names, maps, strict=True):
-            _check_map(m, f"{name}.maps.{species}: {files[species]}")
+        by_name = _absorber_maps(config) if config.model == "absorber" else _load_maps(name, config, setup)
+        names = sorted(by_name, key=SPECIES.index)
+        maps = [by_name[s] for s in names]
         self._maps = pack_maps(maps)
         self._is_modulus = np.array([m.axes[0].name == "abs_eta" for m in maps])
-        chosen = choose_maps(files)
+        chosen = choose_maps(names)
         self._map_of = np.array([names.index(s) for s in chosen], np.int64)
         # the code whose tracks need no stand-in, 0 for a species without a map
         self._own_pdg = np.array([code if s in names else 0 for s, code in zip(SPECIES, SPECIES_PDG, strict=True)])
@@ -270,6 +326,23 @@ class Muon(Stage):
             **by_species("n_sigma", n_sigma),
         }
         return StageOutput((Table(self.name, track.offsets, columns),), counts)
+
+
+def _load_maps(name: str, config: MuonConfig, setup: Setup) -> dict[str, Map]:
+    """Maps of the card's files."""
+    if setup.load_map is None:
+        raise StageError("the stage needs maps, but nothing loads them", name, "pass Setup(load_map=...)")
+    maps = {}
+    for species, file in config.maps.items():
+        maps[str(species)] = setup.load_map(file)
+        _check_map(maps[species], f"{name}.maps.{species}: {file}")
+    return maps
+
+
+def _absorber_maps(config: MuonConfig) -> dict[str, Map]:
+    """Maps of the absorber model."""
+    absorber = config.absorber or AbsorberConfig()
+    return build_absorber_maps(Absorber(**{field: getattr(absorber, field) for field in AbsorberConfig.model_fields}))
 
 
 def _check_map(m: Map, where: str) -> None:
