@@ -250,6 +250,7 @@ TOF = (
         ("time_error", "f8", "ns", "detector resolution of the arrival time", (), _NO_HIT),
         ("path_length", "f8", "cm", "measured path from the reference point to the surface", (), _NO_HIT),
         ("path_length_true", "f8", "cm", "path of the generated particle from production to the surface", (), _NO_HIT),
+        ("is_mismatched_true", "?", "", "true if the time is that of another particle's hit"),
         ("beta", "f8", "", "path_length / (c (time - event_time))", (), _NO_HIT),
         ("event_time", "f8", "ns", "event time used for this track, found without it (leave-one-out)"),
         ("event_time_error", "f8", "ns", "error of that event time"),

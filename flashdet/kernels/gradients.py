@@ -220,3 +220,63 @@ def closest_approach_gradients(
         (tgl * ds_y, 1.0, tgl * ds_snp, s, tgl * ds_q),
         (k * ds_y, 0.0, 1.0 / cos_phi + k * ds_snp, 0.0, s * dk + k * ds_q),
     )
+
+
+@inline
+def place_on_surface(
+    y: float, snp: float, tgl: float, q_over_pt: float, bz: float, hit_u: float, hit_w: float, path: float,
+    is_cylinder: bool,
+) -> tuple[Gradient, Gradient]:  # fmt: skip
+    """Gradients of the crossing point of a surface around or across the z axis.
+
+    Parameters
+    ----------
+    y, snp, tgl, q_over_pt : float
+        Parameters of the track (local x = 0).
+    bz : float
+        Field [T].
+    hit_u, hit_w, path : float
+        Crossing point in the local frame [cm] and length in space [cm].
+    is_cylinder : bool
+        A cylinder, else a plane z = constant.
+
+    Returns
+    -------
+    across, along : tuple of 5 float
+        Derivatives with respect to (y, z, snp, tgl, q_over_pt): of the way along the circumference and of z on a
+        cylinder, of the local x and y on a plane.
+    """
+    s = path / math.sqrt(1.0 + tgl * tgl)
+    dk = curvature(1.0, bz)
+    half = 0.5 * dk * q_over_pt * s
+    phi = math.asin(snp)
+    cos_mid, sin_mid = math.cos(phi + half), math.sin(phi + half)
+    bend_u, bend_w = _bend(cos_mid, sin_mid, math.cos(half), sinc(half), half, s)
+    cos_end, sin_end = math.cos(phi + 2.0 * half), math.sin(phi + 2.0 * half)
+    turn = 1.0 / math.sqrt(1.0 - snp * snp)
+    # displacement at fixed arc length by y, snp and q/pt
+    snp_u, snp_w = (y - hit_w) * turn, hit_u * turn
+    q_u, q_w = bend_u * dk, bend_w * dk
+    if not is_cylinder:
+        ds_z, ds_tgl = -1.0 / tgl, -s / tgl
+        return (
+            (0.0, cos_end * ds_z, snp_u, cos_end * ds_tgl, q_u),
+            (1.0, sin_end * ds_z, snp_w, sin_end * ds_tgl, q_w),
+        )
+    outward = -1.0 / (hit_u * cos_end + hit_w * sin_end)
+    ds_y = hit_w * outward
+    ds_snp = (hit_u * snp_u + hit_w * snp_w) * outward
+    ds_q = (hit_u * q_u + hit_w * q_w) * outward
+    radius = math.sqrt(hit_u * hit_u + hit_w * hit_w)
+    around_u, around_w = -hit_w / radius, hit_u / radius
+    around_end = around_u * cos_end + around_w * sin_end
+    return (
+        (
+            around_w + around_end * ds_y,
+            0.0,
+            around_u * snp_u + around_w * snp_w + around_end * ds_snp,
+            0.0,
+            around_u * q_u + around_w * q_w + around_end * ds_q,
+        ),
+        (tgl * ds_y, 1.0, tgl * ds_snp, s, tgl * ds_q),
+    )

@@ -35,6 +35,7 @@ from flashdet.stages.eventtime import (
     stack_hits,
 )
 from flashdet.stages.flight import expect_times, timed_columns
+from flashdet.stages.mismatch import Mismatch, TemplateMismatch, mismatch_hits
 from flashdet.stages.pid import by_species
 from flashdet.stages.pixels import Pixels, is_sensitive, pack_pixels
 from flashdet.stages.surface import Shape, first_crossing, pack
@@ -71,6 +72,8 @@ class TofConfig(StageConfig):
     """Pixels with insensitive borders; without them the surfaces are sensitive everywhere."""
     efficiency: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Probability that a crossing makes a hit."""
+    mismatch: Mismatch | None = None
+    """Hits of other particles in the place of the own one; without it every track has its own."""
     event_time: EventTimeConfig = EventTimeConfig()
     """How the time of the collision is found."""
 
@@ -187,6 +190,8 @@ class Tof(Stage):
             reads += [*pick(EVENT, "vt"), *pick(EVENT_PROPAGATE, "collision_time")]
         elif not self._is_shared:
             reads += prior_columns(config.event_time)
+        if isinstance(config.mismatch, TemplateMismatch):
+            reads += [*pick(EVENT, "vt"), *pick(EVENT_PROPAGATE, "collision_time")]
         self.reads = tuple(dict.fromkeys(reads))
         timed = for_stage(TOF_TIMED, self.kind, name)
         written = for_stage((*TOF, *TOF_EVENT), self.kind, name)
@@ -205,6 +210,12 @@ class Tof(Stage):
             track, track.offsets, batch["event"]["key"], bz, self._surfaces, self._pixels, self._response,
             self.config.efficiency, draw,
         )  # fmt: skip
+        is_mismatched = np.zeros(track.n_rows, np.bool_)
+        if self.config.mismatch is not None:
+            is_mismatched = mismatch_hits(
+                track, track.offsets, batch["event"], bz, self._surfaces, (surface, path_true, time),
+                self.config.mismatch, draw,
+            )  # fmt: skip
         path, expected, expected_error = expect_times(track, surface, bz, self._surfaces)
         has_signal = ~np.isnan(path)
         counts = {"hits missed by the measured track": int(np.count_nonzero((surface >= 0) & ~has_signal))}
@@ -215,6 +226,7 @@ class Tof(Stage):
             "time_error": np.where(has_signal, time_error, np.nan),
             "path_length": path,
             "path_length_true": np.where(has_signal, path_true, np.nan),
+            "is_mismatched_true": is_mismatched & has_signal,
             **by_species("expected", expected),
             **by_species("expected_error", expected_error),
         }
