@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from flashdet.lut.table import Lut
+from flashdet.cli import lut_sample as sample
+from flashdet.cli.lut_files import refuse_existing, show_progress, write_luts
 
 app = typer.Typer(
-    help="Lookup tables: list, info, build, convert, validate, plot.", no_args_is_help=True, rich_markup_mode=None
+    help="Lookup tables: list, info, build, merge, convert, validate, plot.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
-build = typer.Typer(help="Make tables: from a layout (analytic tracker).", no_args_is_help=True, rich_markup_mode=None)
+build = typer.Typer(
+    help="Make tables: from a layout (analytic tracker), from full simulation.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 app.add_typer(build, name="build")
+sample.add_commands(app, build)
 
 Tables = Annotated[list[str], typer.Argument(metavar="TABLE...", help="Shipped tables (alice3/pion) or files.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
@@ -127,33 +134,6 @@ def build_layout(
     paths = {s: output / f"{s}{SUFFIX}" for s in wanted}
     described = read_layout(layout)
     if not overwrite:
-        _refuse_existing(paths)
-    luts = build_luts(described, wanted, progress=_progress if sys.stderr.isatty() else None)
-    _write(luts, paths, overwrite, bits)
-
-
-def _progress(done: int, total: int, species: str) -> None:
-    print(f"{done}/{total} {species}", file=sys.stderr)
-
-
-def _refuse_existing(paths: dict[str, Path]) -> None:
-    from flashdet.errors import OutputError
-
-    for path in paths.values():
-        if path.exists():
-            raise OutputError("exists already", str(path), "choose another folder or pass --overwrite")
-
-
-def _write(luts: dict[str, Lut], paths: dict[str, Path], overwrite: bool, bits: int | None) -> None:
-    from flashdet.errors import OutputError
-    from flashdet.lut.files import write_table
-
-    try:
-        for folder in {path.parent for path in paths.values()}:
-            folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot be made: {error.strerror}", str(folder)) from error
-    for species, lut in luts.items():
-        lut.validate()
-        write_table(lut, paths[species], overwrite, bits)
-        print(f"wrote {paths[species]}")
+        refuse_existing(paths)
+    luts = build_luts(described, wanted, progress=show_progress if sys.stderr.isatty() else None)
+    write_luts(luts, paths, overwrite, bits)

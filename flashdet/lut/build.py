@@ -273,13 +273,16 @@ class _Builder:
         pull, beyond = np.full((n, 5), np.nan), np.full((n, 5), np.nan)
         reported, tail = np.full((n, 15), np.nan), np.tile([0.0, 1.0], (n, 1))
         vectors, lengths = [np.zeros((0, 5))], np.zeros(n, np.int64)
+        usable = np.asarray(~np.isnan(normal).any(axis=1))
+        # the shape is judged with the slopes, which hold also in the outer halves of the outer cells
+        local = self.rows[:, :5] / self._slopes(lut.covariance.reshape(n, 15), origin)
         for i in np.flatnonzero(origin.ravel() != HOLE):
-            mine = self._vectors(normal, int(i), bool(origin.ravel()[i] == MEASURED))
+            mine = self._vectors(usable, int(i), bool(origin.ravel()[i] == MEASURED))
             cov = lut.covariance.reshape(n, 15)[i]
-            bias[i], tail[i], beyond[i] = _shape_of(mine, cov, sigma[i])
+            bias[i], tail[i], beyond[i] = _shape_of(local[mine], cov, sigma[i])
             error[i] = relative_error(len(mine))
             reported[i], pull[i] = _reported(self.rows[self.start[i] : self.start[i + 1]])
-            stored = mine[: self.options.library]
+            stored = normal[mine[: self.options.library]]
             vectors.append(stored)
             lengths[i] = len(stored)
         cells, k = self.cells, self.index
@@ -301,21 +304,22 @@ class _Builder:
         )
         return replace(lut, sample=content)
 
-    def _vectors(self, normal: NDArray[np.float64], i: int, is_measured: bool) -> NDArray[np.float64]:
-        """Normalised residuals of a cell; of the square around it if it has too few of its own."""
+    def _vectors(self, usable: NDArray[np.bool_], i: int, is_measured: bool) -> NDArray[np.int64]:
+        """Rows of a cell; of the square around it if it has too few of its own."""
         n_eta, n_pt = self.shape[1:]
         r, e, t = i // (n_eta * n_pt), i // n_pt % n_eta, i % n_pt
+        mine = np.zeros(0, np.int64)
         for reach in range(REACH + 1):
             parts = []
             for ee in range(max(e - reach, 0), min(e + reach + 1, n_eta)):
                 first = (r * n_eta + ee) * n_pt
                 low, high = first + max(t - reach, 0), first + min(t + reach + 1, n_pt)
-                parts.append(normal[self.start[low] : self.start[high]])
+                parts.append(np.arange(self.start[low], self.start[high]))
             mine = np.concatenate(parts)
-            mine = mine[~np.isnan(mine).any(axis=1)]
+            mine = mine[usable[mine]]
             if is_measured or len(mine) >= self.options.fewest_tracks:
                 break
-        if reach and len(mine):  # rows come by cell: spread the choice over the square
+        if not is_measured:  # rows come by cell: spread the choice over the square
             mine = mine[np.argsort(np.arange(len(mine)) * 0.6180339887498949 % 1.0, kind="stable")]
         return mine
 

@@ -163,3 +163,30 @@ def match(chunk: SampleChunk) -> NDArray[np.int64]:
             "labels must be unique within an event, and events must not be cut by chunks",
         )
     return row
+
+
+@kernel
+def _mix(words: NDArray[np.uint64], labels: NDArray[np.int64]) -> None:
+    for i in range(len(words)):
+        state = np.uint64(3)
+        for k in range(words.shape[1]):
+            state = absorb(state, words[i, k])
+        labels[i] = np.int64(state >> np.uint64(1))
+
+
+def mixed(words: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """One label of several words.
+
+    Parameters
+    ----------
+    words : (n, m) uint64
+        What makes up a name.
+
+    Returns
+    -------
+    (n,) int64
+        Hashes of 63 bits, not negative.
+    """
+    labels = np.empty(len(words), np.int64)
+    _mix(np.ascontiguousarray(words), labels)
+    return labels

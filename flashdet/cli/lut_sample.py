@@ -1,0 +1,168 @@
+"""``flashdet lut build sample`` and ``flashdet lut merge``: tables from full simulation."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flashdet.cli.lut_files import refuse_existing, show_progress, write_luts
+
+if TYPE_CHECKING:
+    from flashdet.lut.axis import Axis
+    from flashdet.lut.build import BuildOptions
+    from flashdet.lut.cells import Cells
+    from flashdet.lut.sample import SampleChunk
+
+Output = Annotated[
+    Path, typer.Option("-o", "--output", help="Folder for the tables; NAME.part.npz: only the partial sums.")
+]
+Species = Annotated[list[str] | None, typer.Option("--species", help="Only this species; may be repeated.")]
+Library = Annotated[int, typer.Option("--library", min=0, help="Residual vectors stored per cell.")]
+Fewest = Annotated[int, typer.Option("--fewest-tracks", min=7, help="Tracks that a cell needs to stand on its own.")]
+Category = Annotated[str, typer.Option("--category", help="Kind of tracks that the efficiency counts.")]
+Bits = Annotated[int | None, typer.Option("--bits", min=8, max=23, help="Significant bits of the values.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
+_AXIS_HELP = "BINS:LOW:HIGH, with :log for equal bins in the logarithm."
+
+
+def add_commands(app: typer.Typer, build: typer.Typer) -> None:
+    """Register the commands of this module."""
+    build.command("sample")(build_sample)
+    app.command()(merge)
+
+
+def build_sample(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="AO2D files, or tables with --map.")],
+    field: Annotated[str, typer.Option("--field", help="Magnetic field of the simulation along z, e.g. '2 T'.")],
+    output: Output,
+    mapping: Annotated[
+        str | None, typer.Option("--map", help="Mapping YAML of flat tables, or the name of a shipped one (acts_csv).")
+    ] = None,
+    nch: Annotated[str, typer.Option("--nch", help=f"Cells in dN_ch/deta: {_AXIS_HELP}")] = "1:1:1e4:log",
+    radius: Annotated[str, typer.Option("--radius", help=f"In the production radius [cm]: {_AXIS_HELP}")] = "1:0:100",
+    eta: Annotated[str, typer.Option("--eta", help=f"In pseudorapidity: {_AXIS_HELP}")] = "40:-4:4",
+    pt: Annotated[str, typer.Option("--pt", help=f"In transverse momentum [GeV]: {_AXIS_HELP}")] = "80:0.05:100:log",
+    keep: Annotated[int, typer.Option("--keep", min=10, help="Residuals used per cell.")] = 1000,
+    species: Species = None,
+    library: Library = 200,
+    fewest_tracks: Fewest = 100,
+    category: Category = "any",
+    secondaries: Annotated[bool, typer.Option("--secondaries", help="AO2D: not only physical primaries.")] = False,
+    bits: Bits = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Build tables from what the reconstruction of a full simulation did."""
+    from flashdet.lut.build import BuildOptions
+    from flashdet.lut.cells import Binning, Cells
+    from flashdet.units import parse
+
+    binning = Binning(
+        _axis("nch", nch, ""), _axis("radius", radius, "cm"), _axis("eta", eta, ""), _axis("pt", pt, "GeV"), keep
+    )
+    try:
+        bz = parse(field, "magnetic field")
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--field") from error
+    cells: Cells | None = None
+    for name, chunks in _sources(files, mapping, secondaries):
+        started = False
+        for chunk in chunks:
+            cells = cells or Cells(binning, bz, ("any", *chunk.categories))
+            if not started:
+                cells.start_input(name)
+                started = True
+            cells.add(chunk)
+            if sys.stderr.isatty():
+                print(f"\r{name}: {cells.counts['tracks']} tracks", end="", file=sys.stderr)
+    if cells is None:
+        from flashdet.errors import InputError
+
+        raise InputError("the files hold no event", ", ".join(map(str, files)))
+    options = BuildOptions(fewest_tracks=fewest_tracks, library=library, category=category)
+    _finish(cells, output, species, options, bits, overwrite)
+
+
+def merge(
+    parts: Annotated[list[Path], typer.Argument(metavar="PART...", help="Partial sums, NAME.part.npz.")],
+    output: Output,
+    species: Species = None,
+    library: Library = 200,
+    fewest_tracks: Fewest = 100,
+    category: Category = "any",
+    bits: Bits = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Add partial sums of `lut build sample`: exactly, in any order. Makes tables or larger partial sums."""
+    from flashdet.lut.build import BuildOptions
+    from flashdet.lut.cells import merged
+    from flashdet.lut.merge import read_part
+
+    options = BuildOptions(fewest_tracks=fewest_tracks, library=library, category=category)
+    _finish(merged([read_part(path) for path in parts]), output, species, options, bits, overwrite)
+
+
+def _finish(
+    cells: Cells, output: Path, species: list[str] | None, options: BuildOptions, bits: int | None, overwrite: bool
+) -> None:
+    from flashdet.lut.build import build_sample_luts, species_in
+    from flashdet.lut.files import SUFFIX
+    from flashdet.lut.merge import SUFFIX as PART
+    from flashdet.lut.merge import write_part
+
+    for name, number in sorted(cells.counts.items()):
+        if number:
+            print(f"{number:>12} {name}")
+    if output.name.endswith(PART):
+        write_part(cells, output, overwrite)
+        print(f"wrote {output}")
+        return
+    wanted = species or species_in(cells)
+    paths = {name: output / f"{name}{SUFFIX}" for name in wanted}
+    if not overwrite:
+        refuse_existing(paths)
+    luts = build_sample_luts(cells, wanted, options, show_progress if sys.stderr.isatty() else None)
+    write_luts(luts, paths, overwrite, bits)
+
+
+def _axis(name: str, text: str, unit: str) -> Axis:
+    """Axis of ``BINS:LOW:HIGH[:log]`` with the rules of its kind."""
+    from flashdet.lut.axis import Axis
+    from flashdet.lut.cells import DEFAULT_AXES
+
+    rules = {axis.name: axis for axis in DEFAULT_AXES}[name]
+    try:
+        n, low, high, *scale = text.split(":")
+        if scale not in ([], ["log"]):
+            raise ValueError(f"{scale} is no scale")
+        return Axis(
+            name,
+            unit,
+            int(n),
+            float(low),
+            float(high),
+            "log" if scale else "linear",
+            rules.out_of_range,
+            rules.interpolation,
+        )
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no axis ({error}); {_AXIS_HELP}", param_hint=f"--{name}") from error
+
+
+def _sources(files: list[Path], mapping: str | None, secondaries: bool) -> Iterator[tuple[str, Iterator[SampleChunk]]]:
+    """Chunks of each file or pair of files, and its name."""
+    if mapping is None:
+        from flashdet.io.samples.aod import read_aod
+
+        for path in files:
+            yield str(path), read_aod(path, secondaries)
+        return
+    from flashdet.io.samples.flat import pair_files, read_flat
+    from flashdet.io.samples.mapping import read_map
+
+    table = read_map(mapping)
+    for particles, tracks in pair_files(files, table):
+        yield str(particles), read_flat(particles, tracks, table)

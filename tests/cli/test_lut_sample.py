@@ -1,0 +1,69 @@
+"""`flashdet lut build sample` and `merge` as users run them: our own AO2D file gives the table back that made it."""
+
+import numpy as np
+import pytest
+
+from flashdet.cli.main import execute
+from flashdet.lut.catalog import load_lut
+from flashdet.lut.files import read_table
+
+AXES = ["--eta", "4:-1:1", "--pt", "6:0.3:10:log", "--field", "2 T"]
+DIAGONAL = [0, 2, 5, 9, 14]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("aod")
+    paths = []
+    for seed in (1, 2):
+        path = folder / f"{seed}.aod.root"
+        gun = f"gun:pdg=211/-211,pt=0.3..10,shape=log,eta=-1..1,n=300,particles=40,seed={seed}"
+        assert execute(["sim", gun, "--card", "reference_barrel", "-o", str(path), "--quiet"]) == 0
+        paths.append(str(path))
+    return folder, paths
+
+
+def test_an_aod_gives_back_the_table_that_made_it(files):
+    """Tracks of FlashDet are Gaussian with the covariance they report: pulls are 1, tails and bias are none."""
+    folder, paths = files
+    tables = folder / "tables"
+    assert execute(["lut", "build", "sample", *paths, *AXES, "-o", str(tables)]) == 0
+    made, source = read_table(tables / "pion.lut.npz"), load_lut("reference_barrel/pion")
+    assert made.sample.pull == pytest.approx(1.0, abs=0.08)
+    assert made.sample.pull.mean() == pytest.approx(1.0, abs=0.01)
+    assert (made.sample.tail[..., 0] < 0.03).all()
+    eta, pt = source.covariance_axes[1:]
+    for e, eta_center in enumerate(made.covariance_axes[1].centers):
+        i = np.searchsorted(eta.edges, eta_center) - 1
+        for t, pt_center in enumerate(made.covariance_axes[2].centers):
+            expected = [
+                np.interp(np.log(pt_center), np.log(pt.centers), np.sqrt(source.covariance[0, i, :, k]))
+                for k in DIAGONAL
+            ]
+            assert np.sqrt(made.covariance[0, e, t, DIAGONAL]) == pytest.approx(expected, rel=0.15)
+    particles, found = made.sample.generated.sum(), made.sample.found[0].sum()
+    assert particles == 24000
+    assert found / particles == pytest.approx(made.efficiency.mean(), abs=0.01)
+
+
+def test_parts_merge_to_the_same_table(files):
+    folder, paths = files
+    for i, path in enumerate(paths):
+        assert execute(["lut", "build", "sample", path, *AXES, "-o", str(folder / f"{i}.part.npz")]) == 0
+    parts = [str(folder / f"{i}.part.npz") for i in (1, 0)]
+    assert execute(["lut", "merge", *parts, "-o", str(folder / "merged")]) == 0
+    assert execute(["lut", "build", "sample", *paths, *AXES, "-o", str(folder / "whole")]) == 0
+    assert (folder / "merged/pion.lut.npz").read_bytes() == (folder / "whole/pion.lut.npz").read_bytes()
+    assert execute(["lut", "validate", str(folder / "merged/pion.lut.npz")]) == 0
+    assert execute(["lut", "info", str(folder / "merged/pion.lut.npz")]) == 0
+    assert execute(["lut", "merge", *parts, parts[0], "-o", str(folder / "twice")]) == 2
+
+
+def test_wrong_arguments_and_files(files, tmp_path, capsys):
+    _, paths = files
+    out = ["-o", str(tmp_path / "x")]
+    assert execute(["lut", "build", "sample", paths[0], "--field", "2", *out]) == 2
+    assert execute(["lut", "build", "sample", paths[0], "--field", "2 T", "--eta", "4:1", *out]) == 2
+    (tmp_path / "no.root").write_bytes(b"root, but not really")
+    assert execute(["lut", "build", "sample", str(tmp_path / "no.root"), "--field", "2 T", *out]) == 3
+    assert "no.root" in capsys.readouterr().err
