@@ -1,7 +1,8 @@
 """One job: events from a reader, through the pipeline, into a writer.
 
-Batches are simulated by a pool of threads and written in the order they were read, so that the output does not depend
-on the number of threads. Nothing is printed here: the caller gets a `Summary`.
+With one thread everything happens one after the other. With more, the next batch is read and the last one written while
+others are simulated (:mod:`flashdet.overlap`); the output is the same. Nothing is printed here: the caller gets a
+`Summary`.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,18 +21,18 @@ from flashdet import provenance, registry
 from flashdet.card import Card
 from flashdet.errors import CardError, InputError, OutputError
 from flashdet.event import EventBatch, concat
+from flashdet.overlap import Behind, ahead, results
 from flashdet.pipeline import Pipeline, Result
 
 if TYPE_CHECKING:
     from flashdet.io.hepmc.interface import EventReader
+    from flashdet.io.output import Writer
     from flashdet.io.setup import OutputSetup
 
 #: Stands for the reader among the names of stages; no stage can be called so.
 INPUT = "(input)"
 #: Skipped pieces of input that the summary shows; the manifest has `_LISTED`.
 _SHOWN, _LISTED = 5, 1000
-#: Batches waiting per thread: enough to keep all threads busy while one batch is read or written.
-_AHEAD = 2
 #: Start of an input that is made up, and endings of input names that a default output name drops, outer ones first.
 _GUN = "gun:"
 _ENDINGS = (".zst", ".xz", ".gz", ".bz2", ".hepmc3", ".hepmc2", ".hepmc", ".root", ".txt", ".dat")
@@ -97,6 +98,8 @@ class Summary:
         Wall time of the whole job.
     warnings : list of str
         What the user should look at.
+    particles : dict
+        Which generated particles were written (``kept``), and how many were ``read`` and ``written``.
     """
 
     output: Path | None = None
@@ -109,6 +112,7 @@ class Summary:
     nanoseconds: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
+    particles: dict[str, Any] = field(default_factory=dict)
 
     def add(self, result: Result) -> None:
         """Add the counters of one batch."""
@@ -199,24 +203,51 @@ def run(job: Job, progress: Callable[[int], None] | None = None) -> Summary:
     with open_reader(job) as reader:
         origin = _provenance(job, pipeline)
         batches = _timed(reader.batches(), summary)
-        opening = list(itertools.islice(batches, 1))  # the names of the weights are in the events
-        weight_names = opening[0].weight_names if opening else ()
-        setup = output_setup(job.card, weight_names, provenance.reproducible(origin))
-        with writer_class(path, setup=setup, overwrite=job.overwrite) as writer:
-            for result in results(itertools.chain(opening, batches), pipeline, job.threads):
+        with ahead(batches) if job.threads > 1 else nullcontext(batches) as coming:
+            opening = list(itertools.islice(coming, 1))  # the names of the weights are in the events
+            weight_names = opening[0].weight_names if opening else ()
+            setup = output_setup(job.card, weight_names, provenance.reproducible(origin), job.threads)
+            with writer_class(path, setup=setup, overwrite=job.overwrite) as writer:
+                done = results(itertools.chain(opening, coming), pipeline, job.threads)
+                _write(done, writer, summary, job.threads, progress)
                 begin = time.perf_counter_ns()
-                writer.write(result.batch)
-                summary.nanoseconds["write"] += time.perf_counter_ns() - begin
-                summary.add(result)
-                if progress is not None:
-                    progress(summary.n_events)
-            begin = time.perf_counter_ns()
-        summary.nanoseconds["write"] += time.perf_counter_ns() - begin
+            summary.nanoseconds["write"] += time.perf_counter_ns() - begin
         summary.close(reader.skipped, reader.counts)
+    summary.particles = {
+        "kept": writer.particles,
+        "read": writer.n_particles_read,
+        "written": writer.n_particles_written,
+    }
     summary.output = path
     _write_manifest(summary, path, origin)
     summary.seconds = time.perf_counter() - start
     return summary
+
+
+def _write(
+    done: Generator[Result, None, None],
+    writer: Writer,
+    summary: Summary,
+    threads: int,
+    progress: Callable[[int], None] | None,
+) -> None:
+    """Write and count results as they come; with several threads in one of its own."""
+
+    def take(result: Result) -> None:
+        begin = time.perf_counter_ns()
+        writer.write(result.batch)
+        summary.nanoseconds["write"] += time.perf_counter_ns() - begin
+        summary.add(result)
+        if progress is not None:
+            progress(summary.n_events)
+
+    if threads == 1:
+        for result in done:
+            take(result)
+        return
+    with Behind(take) as behind, closing(done):
+        for result in done:
+            behind.put(result)
 
 
 def _check_output(path: Path, job: Job) -> None:
@@ -234,6 +265,7 @@ def _write_manifest(summary: Summary, path: Path, origin: Mapping[str, Any]) -> 
         "skipped": summary.skipped[:_LISTED],
         "n_charged": summary.n_charged,
         "n_tracks": summary.n_tracks,
+        "particles": summary.particles,
     }
     provenance.write_manifest(
         path,
@@ -243,38 +275,6 @@ def _write_manifest(summary: Summary, path: Path, origin: Mapping[str, Any]) -> 
         warnings=summary.warnings,
         extra=extra,
     )
-
-
-def results(batches: Iterator[EventBatch], pipeline: Pipeline, threads: int) -> Iterator[Result]:
-    """Simulate batches, several at a time, and give the results in the order of the batches.
-
-    Parameters
-    ----------
-    batches : iterator of EventBatch
-        Read in the calling thread, a few ahead of the results.
-    pipeline : Pipeline
-        Shared by all threads.
-    threads : int
-        With 1 everything happens in the calling thread.
-
-    Yields
-    ------
-    Result
-    """
-    if threads == 1:
-        yield from map(pipeline.run, batches)
-        return
-    pending: deque[Future[Result]] = deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="flashdet")
-    try:
-        for batch in batches:
-            pending.append(pool.submit(pipeline.run, batch))
-            while pending and (len(pending) >= _AHEAD * threads or pending[0].done()):
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def simulate(
@@ -338,7 +338,7 @@ def simulate(
     return EventBatch({name: batch[name] for name in kept}, batch.weight_names).to_awkward()
 
 
-def output_setup(card: Card, weight_names: tuple[str, ...], origin: dict[str, Any]) -> OutputSetup:
+def output_setup(card: Card, weight_names: tuple[str, ...], origin: dict[str, Any], threads: int = 1) -> OutputSetup:
     """What a writer must know of a card."""
     from flashdet.io.setup import OutputSetup
 
@@ -349,6 +349,7 @@ def output_setup(card: Card, weight_names: tuple[str, ...], origin: dict[str, An
         weight_names=weight_names,
         provenance=origin,
         particles=card.model.output.particles,
+        threads=threads,
         eta_max=max(
             (getattr(s.config, "eta_max", math.inf) for s in card.stages if s.kind == "propagate"), default=math.inf
         ),

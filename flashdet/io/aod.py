@@ -11,6 +11,7 @@ one row per event the rows of O2collision, others bear ``fIndexCollisions``. Nam
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 import numpy as np
@@ -38,10 +39,14 @@ class AodWriter(Writer):
     suffix: ClassVar[str] = ".aod.root"
     default_particles: ClassVar[Particles] = "acceptance"
 
+    #: Only with several threads, and once there is a chunk.
+    _pool: ThreadPoolExecutor | None = None
+
     def _begin(self, header: dict[str, Any], first: EventBatch | None) -> None:
         self._n_frames = 0
         self._n_crossings = 0
         self._written = tuple(header["tables"])
+        self._pool = ThreadPoolExecutor(self.setup.threads, "flashdet-zip") if self.setup.threads > 1 else None
         with rootfile.fixed_date():
             self._root = rootfile.create(self._file, header_text(header))
 
@@ -52,11 +57,16 @@ class AodWriter(Writer):
         self._n_crossings += batch.n_events
         with rootfile.fixed_date():
             self._root.mkdir(f"DF_{self._n_frames}", initial_directory_bytes=_LISTING_BYTES)
-            write_trees(self._root[f"DF_{self._n_frames}"], trees)
+            write_trees(self._root[f"DF_{self._n_frames}"], trees, self._pool)
 
     def _finish(self) -> None:
         with rootfile.fixed_date():
             self._root.close()
+        self._abandon()
+
+    def _abandon(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
 
     def _also_needed(self, batch: EventBatch) -> tuple[str, ...]:
         """Vertices and event times make O2collision, even if their own tables are not asked for."""

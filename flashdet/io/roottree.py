@@ -46,6 +46,9 @@ _KEY_VERSION, _NO_DATE = 1004, 0
 #: A compressed block has a header of 9 bytes with 3 bytes for each length.
 _BLOCK = (1 << 24) - 1
 _BUFFER_SIZE = 32_000
+#: Baskets whose first bytes shrink by less than an eighth are stored as they are: they are a quarter of the bytes and
+#: cost a sixth of the time to make the file 5 % smaller.
+_SAMPLE, _WORTH = 16_384, 0.875
 #: An empty TObjArray, and the TIOFeatures of a branch and of a tree.
 _EMPTY_ARRAY = bytes.fromhex("40000015 0003 0001 00000000 03000000 00 00000000 00000000")
 _FEATURES = bytes.fromhex("40000007 0000 1aa12f10 00")
@@ -161,6 +164,9 @@ def _big_endian(values: NDArray[Any]) -> bytes:
 def _compress(raw: bytes) -> bytes:
     """ROOT's form of ZSTD: blocks with a header of 9 bytes; what does not shrink stays as it is."""
     compressor = _compressor()
+    sample = raw[:_SAMPLE]
+    if len(raw) > 4 * _SAMPLE and len(compressor.compress(sample)) > _WORTH * len(sample):
+        return raw
     parts = []
     for start in range(0, len(raw), _BLOCK):
         block = raw[start : start + _BLOCK]

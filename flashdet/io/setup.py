@@ -48,6 +48,8 @@ class OutputSetup:
         Which generated particles are written (`Particles`); None: as the format has it.
     eta_max : float
         Largest |eta| of the acceptance.
+    threads : int
+        Threads that may compress; the bytes do not depend on it.
     """
 
     tables: tuple[str, ...] | None = None
@@ -58,6 +60,7 @@ class OutputSetup:
     run_number: int = 1
     particles: Particles | None = None
     eta_max: float = math.inf
+    threads: int = 1
 
     def owner(self, table: str) -> str:
         """Name of the stage a table belongs to, or the table's own name if it belongs to none."""
