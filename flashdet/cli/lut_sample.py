@@ -1,4 +1,4 @@
-"""``flashdet lut build sample`` and ``flashdet lut merge``: tables from full simulation."""
+"""``flashdet lut build sample``, ``merge`` and ``compare``: tables from full simulation, and tables side by side."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def add_commands(app: typer.Typer, build: typer.Typer) -> None:
     """Register the commands of this module."""
     build.command("sample")(build_sample)
     app.command()(merge)
+    app.command()(compare)
 
 
 def build_sample(
@@ -103,6 +104,27 @@ def merge(
 
     options = BuildOptions(fewest_tracks=fewest_tracks, library=library, category=category)
     _finish(merged([read_part(path) for path in parts]), output, species, options, bits, overwrite)
+
+
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="Shipped table or file.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Table that is compared with it.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Also draw maps: PNG, PDF or SVG file.")] = None,
+    nch: Annotated[float, typer.Option("--nch", help="dN/deta at which they are compared.")] = 100.0,
+    radius: Annotated[float, typer.Option("--radius", help="Production radius [cm].")] = 0.0,
+    worst: Annotated[int, typer.Option("--worst", min=0, help="Cells listed per quantity.")] = 3,
+    overwrite: Overwrite = False,
+) -> None:
+    """Compare two tables of a species: efficiencies, ratios of resolutions, worst cells."""
+    from flashdet.lut.catalog import load_lut
+    from flashdet.lut.compare import compare_luts, plot_comparison
+
+    comparison = compare_luts(load_lut(first), load_lut(second), (first, second), nch, radius)
+    for line in comparison.lines(worst):
+        print(line)
+    if output is not None:
+        plot_comparison(comparison, output, overwrite)
+        print(f"wrote {output}")
 
 
 def _finish(

@@ -26,6 +26,9 @@ ETAS = (0.05, 1.05, 2.05, 3.05)
 PTS = (0.1, 0.5, 2.0, 10.0)
 _SUFFIXES = ("png", "pdf", "svg")
 _UM_PER_CM = 1e4
+#: Titles of the rows.
+_EFFICIENCY, _PT = "efficiency", r"$\sigma(p_T)/p_T$ [%]"
+_DCA_XY, _DCA_Z = r"$\sigma(\mathrm{DCA}_{xy})$ [$\mu$m]", r"$\sigma(\mathrm{DCA}_{z})$ [$\mu$m]"
 
 
 def efficiency(lut: Lut, i_nch: int) -> NDArray[np.float64]:
@@ -67,7 +70,7 @@ def plot_lut(
     nch: float = 100.0,
     overwrite: bool = False,
 ) -> None:
-    """Draw the efficiency and the resolutions of pt, dca_xy and dca_z against pt and against eta.
+    """Draw efficiency and resolutions of pt, dca_xy and dca_z against pt and eta, and the efficiency against dN/deta.
 
     The curves show the bins as stored, not interpolated: colours tell the fixed eta or pt, line styles the tables.
 
@@ -103,17 +106,20 @@ def plot_lut(
         raise LutError(f"{len(luts)} tables with {len(labels)} labels; allowed: 1 to {len(_STYLES)}, one label each")
     etas = _inside(luts, 1, ETAS) if etas is None else etas
     pts = _inside(luts, 2, PTS) if pts is None else pts
-    figure = Figure(figsize=(11, 13), layout="constrained")
-    panels = figure.subplots(4, 2, sharex="col")
+    figure = Figure(figsize=(11, 16), layout="constrained")
+    halves: Any = figure.subfigures(2, 1, height_ratios=(4, 1))
+    upper, lower = halves
+    panels = upper.subplots(4, 2, sharex="col")
     rows: tuple[tuple[str, str, Callable[[Lut], NDArray[np.float64]]], ...] = (
-        ("efficiency", "linear", lambda lut: efficiency(lut, _bin(lut.efficiency_axes[0], nch))),
-        (r"$\sigma(p_T)/p_T$ [%]", "log", pt_resolution),
-        (r"$\sigma(\mathrm{DCA}_{xy})$ [$\mu$m]", "log", dca_xy_resolution),
-        (r"$\sigma(\mathrm{DCA}_{z})$ [$\mu$m]", "log", dca_z_resolution),
+        (_EFFICIENCY, "linear", lambda lut: efficiency(lut, _bin(lut.efficiency_axes[0], nch))),
+        (_PT, "log", pt_resolution),
+        (_DCA_XY, "log", dca_xy_resolution),
+        (_DCA_Z, "log", dca_z_resolution),
     )
     for (title, scale, quantity), (left, right) in zip(rows, panels, strict=True):
         for lut, label, style in zip(luts, labels, _STYLES, strict=False):
-            _draw(left, right, quantity(lut), lut, label, style, etas, pts)
+            error = _relative_error(lut, title, _bin(lut.efficiency_axes[0], nch))
+            _draw(left, right, quantity(lut), error, lut, label, style, etas, pts)
         for panel in (left, right):
             panel.set_yscale(scale)
             panel.grid(True, alpha=0.3)
@@ -125,8 +131,9 @@ def plot_lut(
     panels[3, 1].set_xlabel(r"$\eta$")
     for panel in panels[0]:
         panel.legend(fontsize=7, ncols=len(luts), loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    _draw_multiplicity(lower.subplots(1, 1), luts, labels, pts)
     title = ", ".join(dict.fromkeys(f"{lut.species}, B = {lut.field:g} T" for lut in luts))
-    figure.suptitle(rf"{title}, efficiency at $dN_{{ch}}/d\eta$ = {nch:g}")
+    upper.suptitle(rf"{title}, efficiency at $dN_{{ch}}/d\eta$ = {nch:g}")
     buffer = io.BytesIO()
     figure.savefig(buffer, format=suffix, dpi=120)
     write_bytes(path, [buffer.getvalue()], overwrite)
@@ -144,23 +151,59 @@ def _bin(axis: Axis, value: float) -> int:
     return i
 
 
+def _relative_error(lut: Lut, title: str, i_nch: int) -> NDArray[np.float64] | None:
+    """Relative statistical errors of a quantity, (n_eta, n_pt), if the table knows any."""
+    if lut.sample is None:
+        return None
+    if title == _EFFICIENCY:
+        value = efficiency(lut, i_nch)
+        error = lut.sample.efficiency_error()[i_nch]
+        return np.asarray(np.divide(error, value, out=np.zeros_like(error), where=value > 0.0))
+    parameter = {_PT: 4, _DCA_XY: 0, _DCA_Z: 1}[title]
+    return np.asarray(lut.sample.sigma_error[0, ..., parameter])
+
+
+def _draw_multiplicity(panel: Axes, luts: Sequence[Lut], labels: Sequence[str], pts: Sequence[float]) -> None:
+    """Efficiency against multiplicity near eta = 0."""
+    for lut, label, style in zip(luts, labels, _STYLES, strict=False):
+        nch, eta, pt = lut.efficiency_axes
+        e = int(np.argmin(np.abs(eta.centers)))
+        for value, color in zip(pts, _COLORS, strict=False):
+            i = _bin(pt, value)
+            text = rf"{label}, $\eta$ = {eta.centers[e]:.2f}, $p_T$ = {pt.centers[i]:.3g} GeV/$c$"
+            marker = "o" if nch.n_bins == 1 else None
+            curve = np.where(lut.valid[0, e, i], lut.efficiency[:, e, i], 0.0)
+            panel.plot(nch.centers, curve, color=color, linestyle=style, marker=marker, label=text)
+    panel.set_xscale("log")
+    panel.set_ylim(0.0, 1.05)
+    panel.set_xlabel(r"$dN_{ch}/d\eta$")
+    panel.set_ylabel(_EFFICIENCY)
+    panel.grid(True, alpha=0.3)
+    panel.legend(fontsize=7)
+
+
 def _draw(
     left: Axes,
     right: Axes,
     values: NDArray[np.float64],
+    error: NDArray[np.float64] | None,
     lut: Lut,
     label: str,
     style: str,
     etas: Sequence[float],
     pts: Sequence[float],
 ) -> None:
-    """Curves of one table: against pt on the left, against eta on the right."""
+    """Curves of one table with bands of statistical errors: against pt on the left, against eta on the right."""
     eta, pt = lut.covariance_axes[1:]
     options: dict[str, Any] = {"linestyle": style, "linewidth": 1.3}
+    spread = np.zeros_like(values) if error is None else np.nan_to_num(error) * values
     for value, color in zip(etas, _COLORS, strict=False):
         i = _bin(eta, value)
         left.plot(pt.centers, values[i], color=color, label=rf"{label}, $\eta$ = {eta.centers[i]:.2f}", **options)
+        left.fill_between(pt.centers, values[i] - spread[i], values[i] + spread[i], color=color, alpha=0.2, lw=0)
     for value, color in zip(pts, _COLORS, strict=False):
         i = _bin(pt, value)
         text = f"{label}, $p_T$ = {pt.centers[i]:.3g} GeV/$c$"
         right.plot(eta.centers, values[:, i], color=color, label=text, **options)
+        low, high = values[:, i] - spread[:, i], values[:, i] + spread[:, i]
+        right.fill_between(eta.centers, low, high, color=color, alpha=0.2, lw=0)
