@@ -9,6 +9,7 @@ branches mean is not known here.
 
 from __future__ import annotations
 
+import math
 import struct
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -54,6 +55,8 @@ _EMPTY_ARRAY = bytes.fromhex("40000015 0003 0001 00000000 03000000 00 00000000 0
 _FEATURES = bytes.fromhex("40000007 0000 1aa12f10 00")
 _threads = threading.local()
 
+Buffer = bytes | memoryview
+
 
 @dataclass(frozen=True)
 class Lists:
@@ -76,16 +79,17 @@ class Lists:
 
 @dataclass(frozen=True)
 class _Basket:
-    """One basket as it lies in the file, but for the positions in its key."""
+    """One basket as it lies in the file: the key but for its first numbers (`_KEY`), then the content."""
 
-    tail: bytes
+    head: bytes
+    packed: Buffer
     key_length: int
     content_length: int
 
     @property
     def stored(self) -> int:
         """Bytes in the file, the key included."""
-        return _KEY.size + len(self.tail)
+        return self.key_length + len(self.packed)
 
 
 @dataclass(frozen=True)
@@ -148,20 +152,23 @@ def _basket(tree: str, name: str, values: Any) -> _Basket:
     key_length = _KEY.size + len(names) + _BASKET.size
     if isinstance(values, Lists):
         first = values.offsets * values.content.itemsize + key_length
-        raw = _big_endian(values.content) + struct.pack(">i", len(first)) + _big_endian(first.astype(np.int32))
+        pieces = _big_endian(values.content), struct.pack(">i", len(first)), _big_endian(first.astype(np.int32))
+        raw: Buffer = b"".join(pieces)
         size, last = len(first) + 1, int(first[-1])
     else:
         raw = _big_endian(values)
-        size, last = values.itemsize * int(np.prod(values.shape[1:], dtype=np.int64)), key_length + len(raw)
+        size, last = values.itemsize * math.prod(values.shape[1:]), key_length + len(raw)
     basket = _BASKET.pack(3, _BUFFER_SIZE, size, len(values), last, 0)
-    return _Basket(b"".join((names, basket, _compress(raw))), key_length, len(raw))
+    return _Basket(names + basket, _compress(raw), key_length, len(raw))
 
 
-def _big_endian(values: NDArray[Any]) -> bytes:
-    return values.astype(values.dtype.newbyteorder(">"), copy=False).tobytes()
+def _big_endian(values: NDArray[Any]) -> memoryview:
+    """Bytes of numbers as ROOT has them."""
+    swapped = np.ascontiguousarray(values.astype(values.dtype.newbyteorder(">"), copy=False))
+    return swapped.reshape(-1).view(np.uint8).data
 
 
-def _compress(raw: bytes) -> bytes:
+def _compress(raw: Buffer) -> Buffer:
     """ROOT's form of ZSTD: blocks with a header of 9 bytes; what does not shrink stays as it is."""
     compressor = _compressor()
     sample = raw[:_SAMPLE]
@@ -197,7 +204,7 @@ def _write_baskets(directory: Any, baskets: list[_Basket]) -> list[int]:
     for b in baskets:
         places.append(position)
         key = (b.stored, _KEY_VERSION, b.content_length, _NO_DATE, b.key_length, 0, position, parent)
-        parts += [_KEY.pack(*key), b.tail]
+        parts += [_KEY.pack(*key), b.head, b.packed]
         position += b.stored
     sink.write(start, b"".join(parts))
     return places
@@ -242,7 +249,7 @@ def _leaf(branch: _Branch, counter_place: int) -> tuple[str, bytes]:
     letter, limits = _LEAVES[branch.dtype]
     shape = "".join(f"[{n}]" for n in branch.shape)
     title = branch.name + (f"[{branch.counter}]" if branch.counter else "") + shape
-    length = int(np.prod(branch.shape, dtype=np.int64))
+    length = math.prod(branch.shape)
     is_unsigned, is_range = letter.islower(), branch.largest >= 0
     body = _named(branch.name, title, 0) + struct.pack(
         ">iii??I", length, branch.dtype.itemsize, 0, is_range, is_unsigned, counter_place

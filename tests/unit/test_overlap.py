@@ -65,9 +65,13 @@ def test_leaving_early_closes_the_maker_in_its_thread():
         finally:
             closed.append(threading.current_thread().name)
 
-    with pytest.raises(KeyboardInterrupt), ahead(items()) as coming:
-        next(coming)
-        raise KeyboardInterrupt
+    def job():
+        with ahead(items()) as coming:
+            next(coming)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        job()
     assert closed == ["flashdet-ahead"]
     assert flashdet_threads() == []
 
