@@ -168,3 +168,19 @@ def test_mass_of_tree_particles_without_one():
     zero = np.zeros(2)
     mass = _invariant_mass({"px": one, "py": zero, "pz": zero, "energy": np.array([5.0, 0.0])})
     assert mass.tolist() == [4.0, -1.0]
+
+
+def test_repeated_events_keep_their_keys_when_the_first_ones_are_passed_over(tmp_path):
+    """A job that begins in the middle gives its events the numbers that the whole run gives them."""
+    path = write(tmp_path / "e", listing3(event3(1), event3(2), event3(1), event3(2), event3(1)))
+    whole = read(path)["event"]["key"]
+    assert len(set(whole.tolist())) == 5
+    for first in range(1, 5):
+        assert read(path, first=first)["event"]["key"].tolist() == whole[first:].tolist()
+
+
+def test_a_window_behind_the_end_is_told(tmp_path):
+    path = write(tmp_path / "e", listing3(event3(1)))
+    with open_events([str(path)], first=3) as reader:
+        assert list(reader.batches()) == []
+        assert reader.counts == {"warning: inputs end before the first event wanted": 1}

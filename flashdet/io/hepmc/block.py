@@ -52,7 +52,9 @@ class Block:
 
     def __getitem__(self, events: slice) -> Block:
         """Return some of the events, as views."""
-        offsets = self.offsets[events.start : events.stop + 1]
+        start, stop, _ = events.indices(self.n_events)
+        events = slice(start, stop)
+        offsets = self.offsets[start : stop + 1]
         first, last = offsets[0], offsets[-1]
         return Block(
             self.number[events],
@@ -89,6 +91,13 @@ def from_events(events: Sequence[Event]) -> Block:
         events[0].weight_names,
         {c.name: np.concatenate([event.particle[c.name] for event in events]) for c in columns.PARTICLE},
     )
+
+
+def names_of(block: Block) -> NDArray[np.uint64]:
+    """Names of the events of a block (:func:`.keys.fingerprints`)."""
+    p = block.particle
+    momentum = (p["px"], p["py"], p["pz"], p["energy"])
+    return fingerprints(block.number, block.offsets - block.offsets[0], p["pdg"], p["status"], momentum)
 
 
 def to_batch(pieces: Sequence[Block | Event], keys: KeyMaker, weight_names: tuple[str, ...]) -> EventBatch:

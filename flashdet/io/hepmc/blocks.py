@@ -213,8 +213,10 @@ class TextBlocks:
         return True
 
     def _missing_end(self, n_events: int) -> None:
-        """Complain about a listing without END line."""
+        """Complain about a listing without END line; `n_events` is 1 if it ends within an event."""
         message = f"the line 'HepMC::{self._layout}-END_EVENT_LISTING' is missing: the input was probably cut"
+        if n_events:
+            message = f"the input ends within event {self._index - 1}; {message}"
         if self._ledger.on_bad_event == "fail" or n_events:
             self._ledger.bad(self._error(message), n_events)
         else:

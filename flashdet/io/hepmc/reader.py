@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,7 +14,7 @@ import numpy as np
 from flashdet.errors import CardError, InputError
 from flashdet.event import EventBatch
 from flashdet.io.hepmc import library
-from flashdet.io.hepmc.block import Block, to_batch
+from flashdet.io.hepmc.block import Block, from_events, names_of, to_batch
 from flashdet.io.hepmc.blocks import ASCIIV3, UNITLESS, ParsedEvents, TextBlocks, TextEvent
 from flashdet.io.hepmc.integrity import check
 from flashdet.io.hepmc.interface import MAX_EVENTS, TARGET_PARTICLES, EventReader, OnBadEvent, Skipped
@@ -46,6 +47,11 @@ class Window:
         if first < 0 or (events is not None and events < 0):
             raise CardError(f"first={first}, events={events}: neither may be negative")
         self._to_skip, self._to_take = first, events
+
+    @property
+    def is_missed(self) -> bool:
+        """Whether there are still events to pass over."""
+        return self._to_skip > 0
 
     @property
     def is_over(self) -> bool:
@@ -139,7 +145,8 @@ class ChainReader:
         self._inputs = [str(name) for name in inputs]
         for name in self._inputs:
             if name != "-" and not name.startswith(_GUN) and not Path(name).is_file():
-                raise InputError("there is no such file", name, "check the path")
+                what = "it is a directory" if Path(name).is_dir() else "there is no such file"
+                raise InputError(what, name, "check the path")
         if target_particles < 1:
             raise CardError(f"target_particles={target_particles}; allowed: 1 or more")
         self._window, self._ledger, self._target = window, ledger, target_particles
@@ -182,6 +189,8 @@ class ChainReader:
                 pending, n_events, n_particles = [], 0, 0
         if pending:
             yield self._batch(pending)
+        if self._window.is_missed and not self.skipped:
+            self._ledger.note("warning: inputs end before the first event wanted")
 
     def _batch(self, pieces: list[Block | Event]) -> EventBatch:
         batch = to_batch(pieces, self._keys, self._weight_names)
@@ -235,6 +244,8 @@ class ChainReader:
             for event in gun_events(name[len(_GUN) :]):
                 if self._window.take():
                     yield name, event
+                else:
+                    self._pass_over(from_events([event]))
                 if self._window.is_over:
                     return
             return
@@ -254,14 +265,24 @@ class ChainReader:
         for text in TextBlocks(source, self._ledger, lambda: self._window.n_wanted):
             if isinstance(text, ParsedEvents):
                 wanted = self._window.take_many(text.block.n_events)
+                self._pass_over(text.block[: wanted.start])
                 if wanted.start < wanted.stop:
                     yield text.where, text.block[wanted]
             elif self._window.take():
                 event = self._read(text)
                 if event is not None:
                     yield text.where(), event
+            else:
+                # damage of an event that is not wanted is no concern of this run
+                with suppress(InputError, AbsurdError):
+                    self._pass_over(from_events([to_event(library.parse(text, check(text)))]))
             if self._window.is_over:
                 return
+
+    def _pass_over(self, block: Block) -> None:
+        """Take notice of events before the first one wanted: if they come again, their keys must not depend on that."""
+        if block.n_events:
+            self._keys.keys(names_of(block))
 
     def _read(self, text: TextEvent) -> Event | None:
         """Check and parse one event; None if it was left out."""
