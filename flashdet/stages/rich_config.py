@@ -201,6 +201,14 @@ class RichConfig(StageConfig):
             return self
         if (self.tiles is None) == (self.discs is None):
             raise ValueError("the projective model needs either tiles (a barrel) or discs; give exactly one of them")
-        if self.optics is not None and self.optics.gap_index >= self.refractive_index:
-            raise ValueError("gap_index must be smaller than refractive_index")
+        assert self.optics is not None
+        gap = self.optics.gap_index
+        sectors = self.tiles.sector_indices if self.tiles is not None else None
+        for index in sectors or (self.refractive_index,):
+            # n sin(theta) = sqrt(n^2 - 1) at saturation must stay below the index of the gap, with room for errors
+            if not gap < index or not index * index - 1.0 < 0.9 * gap * gap:
+                raise ValueError(
+                    f"photons of a radiator with index {index:g} do not get into a gap with index {gap:g}: allowed are "
+                    f"radiators from {gap:g} to {math.sqrt(1.0 + 0.9 * gap * gap):.3f}"
+                )
         return self

@@ -39,7 +39,7 @@ from flashdet.stages.rich_tiles import Crossings, Geometry
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-#: Distance to the threshold in errors of the momentum below which the mean number of photons is smeared with it.
+#: Errors of the momentum below the threshold down to which a hypothesis may radiate after all.
 _NEAR = 5.0
 _ROOT2 = math.sqrt(2.0)
 _LOG_ROOT_2PI = 0.5 * math.log(2.0 * math.pi)
@@ -110,11 +110,9 @@ def compare_hypotheses(
 # --- kernels ---------------------------------------------------------------------------------------------------------
 @inline
 def _positive_part(mean: float, sigma: float) -> float:
-    """Mean of the positive part of a normal number: 0 below threshold is smeared by the error of the momentum."""
+    """Mean of the positive part of a normal number: how the error of the momentum blurs the threshold."""
     if mean > _NEAR * sigma:
         return mean
-    if mean < -_NEAR * sigma:
-        return 0.0
     x = mean / sigma
     return sigma * math.exp(-0.5 * x * x - _LOG_ROOT_2PI) + 0.5 * mean * math.erfc(-x / _ROOT2)
 
@@ -188,28 +186,35 @@ def _compare_kernel(
             ratio = MASS[h] / CHARGE[h] * inverse
             ratio *= ratio
             square, sigma = _expectation(ratio, relative, optic[INDEX])
-            visible = _positive_part(square, sigma)
             value = dark if found[i] else 0.0
-            if visible > 0.0:
-                ring, ring_cosine, shift = math.sqrt(max(square, 0.0)), math.sqrt(1.0 - max(square, 0.0)), 0.0
+            if square > -_NEAR * sigma:
+                ring, ring_cosine = math.sqrt(max(square, 0.0)), math.sqrt(1.0 - max(square, 0.0))
                 # the slope of sin^2 between expected and measured angle
                 slope = sine * ring_cosine + cosine * ring if found[i] else 2.0 * ring * ring_cosine
                 if square > 0.0:
                     expected[h, i], error[h, i] = math.acos(ring_cosine), sigma / slope
-                mean, noise = _light(visible, CHARGE[h], u[i], v[i], density[i], optic)
-                if not found[i]:
-                    value = math.log(outliers + (1.0 - outliers) * _no_ring(mean + noise, threshold[i]))
-                else:
-                    shift = sigma / slope
-                    width = math.sqrt(angle_error[i] * angle_error[i] + shift * shift)
+                if found[i]:
+                    shift, distance = sigma / slope, sine * sine - square
+                    variance = angle_error[i] * angle_error[i] + shift * shift
                     if square > 0.0:
-                        n_sigma[h, i] = (angle[i] - expected[h, i]) / width
-                    pull = (sine * sine - square) / (slope * width)
-                    own = (
-                        n * math.log(mean + noise) - mean - noise - 0.5 * pull * pull - math.log(width) - _LOG_ROOT_2PI
-                    )
-                    # a ghost instead of the track's own ring: if none of its photons is seen
-                    value = _log_sum(own, _log_sum(outlier, ghost - mean))
+                        n_sigma[h, i] = (angle[i] - expected[h, i]) / math.sqrt(variance)
+                    # momentum and angle together know sin^2 best: that many photons are expected
+                    best = square + shift * shift / variance * distance
+                    pull = distance * distance / (slope * slope * variance)
+                    if best > 0.0:
+                        mean, noise = _light(best, CHARGE[h], u[i], v[i], density[i], optic)
+                        own = (
+                            n * math.log(mean + noise)
+                            - mean
+                            - noise
+                            - 0.5 * (pull + math.log(variance))
+                            - _LOG_ROOT_2PI
+                        )
+                        # a ghost instead of the track's own ring: if none of its photons is seen
+                        value = _log_sum(own, _log_sum(outlier, ghost - mean))
+                else:
+                    mean, noise = _light(_positive_part(square, sigma), CHARGE[h], u[i], v[i], density[i], optic)
+                    value = math.log(outliers + (1.0 - outliers) * _no_ring(mean + noise, threshold[i]))
             if gas_yield > 0.0:
                 bright, _ = _expectation(ratio, relative, gas_index)
                 value += _log_poisson(n_gas[i], gas_yield * CHARGE[h] * CHARGE[h] * max(bright, 0.0), outliers)

@@ -86,9 +86,9 @@ def make_rings(
     The number of detected photons is a Poisson number (Frank and Tamm 1937 for its mean), reduced by what falls beside
     the tile. The density of background hits is that of dark counts plus the photons of all other tracks on the same
     tile; in a window of six standard deviations around the ring it adds a Poisson number of photons with a flat
-    distribution. The error of the mean angle of n photons with m of the background among them follows as
-    sigma sqrt(n + 2 m)/n. Elsewhere on the tile the fullest of the other windows may have more photons: then a ghost
-    ring is found instead.
+    distribution. The window follows the mean of its photons, so that only the n photons of the track hold it: with m of
+    the background, of variance 3 sigma^2, the error is sigma sqrt(n + 3 m)/n. Elsewhere on the tile the fullest of the
+    other windows may have more photons: then a ghost ring is found instead.
 
     Parameters
     ----------
@@ -288,7 +288,8 @@ def _ring_kernel(
             if n + extra >= threshold[i]:
                 noise, _ = normals(key, where, index, _SLOT_ANGLE)
                 flat = _FLAT * optic[LIMIT_RESOLUTION] * optic[LIMIT_RESOLUTION]
-                spread = math.sqrt(n * photon_variance(cosines[i], sine, optic) + extra * flat) / (n + extra)
+                spread = math.sqrt(n * photon_variance(cosines[i], sine, optic) + extra * flat) / max(n, 1)
+                spread = min(spread, math.sqrt(flat))
                 # an angle has no sign: the few below zero are reflected
                 found[i], angle[i] = True, abs(math.acos(cosines[i]) + noise * spread)
                 error[i] = _error(angle[i], n + extra, width, optic)
@@ -300,7 +301,7 @@ def _error(angle: float, n: int, background: float, optic: Floats) -> float:
     """Error that the measured ring claims: of `n` photons, `background` of them flat on average."""
     if optic[EDGES] == FREE:
         return optic[RESOLUTION] / math.sqrt(n)  # type: ignore[no-any-return]
-    sigma = math.sqrt(photon_variance(math.cos(angle), math.sin(angle), optic))
-    flat = _FLAT * optic[LIMIT_RESOLUTION] * optic[LIMIT_RESOLUTION] / (sigma * sigma)
-    share = min(background / n, 1.0)
-    return sigma / math.sqrt(n) * math.sqrt(1.0 + share * (flat - 1.0))
+    variance = photon_variance(math.cos(angle), math.sin(angle), optic)
+    flat = _FLAT * optic[LIMIT_RESOLUTION] * optic[LIMIT_RESOLUTION]
+    own = max(n - background, 1.0)
+    return math.sqrt(min((own * variance + background * flat) / (own * own), flat))

@@ -360,7 +360,8 @@ def test_stage_keeps_its_promises():
         ({**PUBLISHED, "tiles": {"n_azimuthal_tiles": 40}}, "overlap or leave"),
         ({**PUBLISHED, "tiles": {"sector_indices": [1.03]}}, "needs 11 values"),
         ({**PUBLISHED, "tiles": {"inner_radius": "2 m"}}, "smaller than outer_radius"),
-        ({**PUBLISHED, "optics": {"gap_index": 1.2}}, "smaller than refractive_index"),
+        ({**PUBLISHED, "optics": {"gap_index": 1.2}}, "do not get into a gap"),
+        ({**PUBLISHED, "refractive_index": 1.47}, "do not get into a gap"),
         ({**PUBLISHED, "background": {"dark_count_rate": "5 kHz"}}, "rate per area"),
     ],
 )
