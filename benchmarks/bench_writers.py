@@ -3,13 +3,16 @@
 Run ``pytest benchmarks/bench_writers.py --benchmark-enable -s``. One thousand hand-made events with 60 tracks, 500
 particles and eight detector tables make one full chunk: 50 000 tracks with 200 columns of noise, which hardly
 compresses. Megabytes are those of the float32 tables before compression. Printed and kept in ``extra_info``; watch the
-ratio to the yardstick, which is measured in the same run and neither compresses nor names 300 branches.
+ratio to the yardstick, which is measured in the same run and neither compresses nor names 300 branches. All generated
+particles are written, so that every writer has the same to do; what it costs to choose some of them stands apart, and
+so does the cost of each tree of an AOD file, and of a file through the trees of uproot.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +22,17 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "unit"))
 
 from writer_events import SETUP, make_batch
 
+from flashdet import pruning
 from flashdet.event import concat
-from flashdet.io.aod import AodWriter
+from flashdet.io import rootfile
+from flashdet.io.aod import AodWriter, build_trees
 from flashdet.io.nano import NanoWriter
 from flashdet.io.parquet import ParquetWriter
 from flashdet.io.read import read_batch
+from flashdet.io.roottree import Lists, write_trees
 from flashdet.io.tables import narrow
+
+ALL = replace(SETUP, particles="all")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +63,7 @@ def test_write(benchmark, tmp_path, batch, writer):
     megabytes = sum(v.nbytes for v in arrays.values()) / 1e6
 
     def write():
-        with writer(path, setup=SETUP, overwrite=True) as w:
+        with writer(path, setup=ALL, overwrite=True) as w:
             w.write(batch)
 
     yardstick = cpu_seconds(lambda: np.savez(tmp_path / "yardstick.npz", **arrays))
@@ -73,3 +81,66 @@ def test_write(benchmark, tmp_path, batch, writer):
         "read_MB_per_s": megabytes / reading,
     }
     print(f"\n{writer.format:8}", *(f"{k} {v:.3g}" for k, v in benchmark.extra_info.items()), sep="  ")
+
+
+def test_tables_of_an_aod_file(benchmark, tmp_path, batch):
+    """Microseconds per event and share of the bytes of each tree, turning and compressing included."""
+    light = narrow(batch, ALL.selected(batch))
+    trees = build_trees(light, ALL, tuple(light.tables), 1, 0)
+    building = cpu_seconds(lambda: build_trees(light, ALL, tuple(light.tables), 1, 0))
+    costs = {"(building)": (building, 0)}
+    for name, branches in trees.items():
+        size = {}
+
+        def write(name=name, branches=branches, size=size):
+            size["file"] = write_file(tmp_path / "one.root", {name: branches})
+
+        costs[name] = cpu_seconds(write), size["file"]
+    benchmark.pedantic(lambda: write_file(tmp_path / "all.root", trees), rounds=1)
+    print()
+    for name, (seconds, size) in costs.items():
+        print(f"{name:24} {1e6 * seconds / batch.n_events:8.1f} us/event {size / batch.n_events / 1e3:8.2f} kB/event")
+    benchmark.extra_info |= {name: 1e6 * seconds / batch.n_events for name, (seconds, _) in costs.items()}
+
+
+def test_our_trees_against_those_of_uproot(benchmark, tmp_path, batch):
+    light = narrow(batch, ALL.selected(batch))
+    trees = build_trees(light, ALL, tuple(light.tables), 1, 0)
+    ours = cpu_seconds(lambda: write_file(tmp_path / "ours.root", trees))
+    theirs = cpu_seconds(lambda: write_with_uproot(tmp_path / "theirs.root", trees))
+    benchmark.pedantic(lambda: write_file(tmp_path / "ours.root", trees), rounds=1)
+    benchmark.extra_info["uproot_over_ours"] = theirs / ours
+    print(f"\nours {1e3 * ours:.0f} ms, uproot {1e3 * theirs:.0f} ms per directory")
+
+
+def test_choice_of_particles(benchmark, batch):
+    def choose():
+        chosen = pruning.pointed_at(batch, ("track", "emcal_cluster")) | pruning.within(batch, 1.0)
+        return pruning.prune(batch, pruning.family(batch, chosen))
+
+    seconds = cpu_seconds(choose)
+    benchmark.pedantic(choose, rounds=1)
+    benchmark.extra_info["ns_per_particle"] = 1e9 * seconds / batch["particle"].n_rows
+    print(f"\nchoice of particles {benchmark.extra_info['ns_per_particle']:.0f} ns each")
+
+
+def write_file(path, trees):
+    with path.open("w+b") as file, rootfile.fixed_date():
+        root = rootfile.create(file, "{}")
+        write_trees(root.mkdir("DF_1", initial_directory_bytes=8192), trees)
+        root.close()
+    return path.stat().st_size
+
+
+def write_with_uproot(path, trees):
+    with path.open("w+b") as file:
+        root = rootfile.create(file, "{}")
+        for name, branches in trees.items():
+            types = {k: "var * int32" if isinstance(v, Lists) else (v.dtype, v.shape[1:]) for k, v in branches.items()}
+            tree = root.mktree(f"DF_1/{name}", types, counter_name=lambda branch: f"{branch}_size")
+            arrays = {
+                k: rootfile.jagged(v.offsets, v.content) if isinstance(v, Lists) else v for k, v in branches.items()
+            }
+            if len(next(iter(arrays.values()))):
+                tree.extend(arrays)
+        root.close()
