@@ -52,6 +52,13 @@ def inline(function: Function) -> Function:
 def _compiled(function: Function, **more: bool) -> Function:
     if os.environ.get("FLASHDET_DISABLE_JIT") == "1":
         return function
+    outer = _dispatcher(function, more)
+    _share_inside_kernels(outer, _dispatcher(function, {**more, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}))
+    return outer  # type: ignore[no-any-return]
+
+
+def _dispatcher(function: Callable[..., Any], more: Mapping[str, bool]) -> Any:
+    """Numba's compiled function, with our cache in the place of Numba's."""
     from numba import njit
 
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", **more}
@@ -60,26 +67,35 @@ def _compiled(function: Function, **more: bool) -> Function:
         from flashdet.kernels.cache import KernelCache
 
         dispatcher._cache = KernelCache(function, repr(sorted(options.items())))  # type: ignore[arg-type]
-    _widen_arguments(dispatcher)
-    return dispatcher  # type: ignore[no-any-return]
+    return dispatcher
 
 
-def _widen_arguments(dispatcher: Any) -> None:
-    """Let kernels that call this one share a specialisation.
+def _share_inside_kernels(outer: Any, inner: Any) -> None:
+    """Let kernels that call a kernel share one specialisation of it that cannot be called from Python.
 
     Numba compiles a helper again for each literal (``lookup(0, x)``, ``lookup(1, x)``) and each width of an integer it
     is called with, which made 28 of the 188 compilations of a first run. Here literals count as their types and signed
-    integers as int64; arithmetic on them is done in int64 anyway, so no number changes.
+    integers as int64; arithmetic on them is done in int64 anyway, so no number changes. And it adds to each helper the
+    code that unpacks Python objects, which kernels have no use for: without it compiling takes 16 % less time.
+
+    Parameters
+    ----------
+    outer : numba dispatcher
+        What Python calls.
+    inner : numba dispatcher
+        What kernels call in its place.
     """
     from numba.core import types as numba_types
 
     types: Any = numba_types
     wide = {types.int8: types.int64, types.int16: types.int64, types.int32: types.int64}
-    original = dispatcher.get_call_template
+    original = inner.get_call_template
 
     def template(arguments: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
         plain = [types.unliteral(a) for a in arguments]
         named = {name: types.unliteral(a) for name, a in keywords.items()}
         return original([wide.get(a, a) for a in plain], {name: wide.get(a, a) for name, a in named.items()})
 
-    dispatcher.get_call_template = template
+    outer.get_call_template = template
+    outer.get_overload = inner.get_overload
+    outer.inner = inner

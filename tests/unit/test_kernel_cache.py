@@ -186,4 +186,6 @@ def test_literals_and_narrow_integers_share_a_specialisation(monkeypatch: pytest
 
     assert whole(np.array([2], np.int32)) == 8.0
     assert whole(np.array([2], np.int8)) == 8.0
-    assert len(half.signatures) == 1
+    assert len(half.inner.signatures) == 1  # type: ignore[attr-defined]
+    assert half(2, 2.0) == 4.0  # from Python as well
+    assert len(half.signatures) == 1  # type: ignore[attr-defined]
