@@ -1,4 +1,4 @@
-"""Where the time of the TOF stage goes, in nanoseconds per track on one core.
+"""Where the time of the TOF and event-time stages goes, in nanoseconds per track on one core.
 
 Run ``pytest benchmarks/bench_pid.py --benchmark-enable -s``. Each part is measured for few tracks per event (the event
 time is then summed on a grid), for pp and for Pb-Pb events; nine hypotheses everywhere. The yardstick of the ratio is
@@ -21,18 +21,23 @@ from pid_tracks import make_tracks, packed
 from flashdet.rng import Draw
 from flashdet.species import SPECIES_CHARGE, SPECIES_MASS
 from flashdet.stages import tof
-from flashdet.stages.eventtime import EventTimeConfig, find_event_times
+from flashdet.stages.base import Setup
+from flashdet.stages.eventtime import EventTimeConfig, find_event_times, know_before, stack_hits
+from flashdet.stages.flight import expect_times, time_of_flight
+from flashdet.stages.jointtime import EventTime, EventTimeStageConfig
 from flashdet.stages.surface import pack
+from flashdet.stages.timeresponse import pack_response
 
 #: CPU time: other jobs on the machine disturb it less.
 pytestmark = pytest.mark.benchmark(timer=time.process_time)
 FIELD, RESOLUTION = 2.0, 0.020
-SHAPE = {"cylinder": {"radius": "85 cm", "half_length": "340 cm"}}
-SURFACES = pack(tof.TofConfig.model_validate({"shape": SHAPE, "time_resolution": "20 ps"}).shape)
-DRAW = Draw.of(1, "bench")
+PARTS = (
+    "tof: hits", "tof: expected times", "tof: event time", "tof: stage", "tof: stage without event time",
+    "event_time: stage, two detectors",
+)  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=[(4000, 5), (800, 25), (8, 2500)], ids=["5 tracks", "pp", "Pb-Pb"])
+@pytest.fixture(scope="module", params=[(4000, 5), (700, 30), (8, 2500)], ids=["5 tracks", "pp", "Pb-Pb"])
 def tracks(request):
     n_events, n_tracks = request.param
     rng = np.random.default_rng(1)
@@ -45,18 +50,34 @@ def tracks(request):
     return make_tracks(species, pt, eta, phi, cov, vertex=vertex, sizes=[n_tracks] * n_events)
 
 
+def stage_of(name, radius, half_length, method):
+    shape = {"cylinder": {"radius": f"{radius} cm", "half_length": f"{half_length} cm"}}
+    settings = {"shape": shape, "time_resolution": "20 ps", "event_time": {"method": method}}
+    return tof.Tof(name, tof.TofConfig.model_validate(settings), Setup(FIELD))
+
+
 def parts(batch):
     """Name -> call without arguments."""
-    track, offsets, key = batch["track"], batch["track"].offsets, batch["event"]["key"]
-    surface, _, times = tof.make_hits(track, offsets, key, FIELD, SURFACES, RESOLUTION, 1.0, DRAW)
-    _, expected, error = tof.expect_times(track, surface, FIELD, SURFACES)
-    settings, species = EventTimeConfig(), track["species_true"]
+    track, offsets, event = batch["track"], batch["track"].offsets, batch["event"]
+    inner, outer = stage_of("itof", 19, 62, "shared"), stage_of("otof", 85, 340, "shared")
+    alone, draw = stage_of("otof", 85, 340, "tracks"), Draw.of(1, "otof")
+    both = batch.copy()
+    for stage in (inner, outer):
+        for table in stage.run(batch, Draw.of(1, stage.name)).tables:
+            both.add(table)
+    hit, settings = both["otof"], EventTimeConfig()
+    surfaces, prior = pack(alone.config.shape), know_before(event, settings, draw)
+    response, pixels = pack_response(RESOLUTION, None, 1), np.empty((0, 3))
+    joint = EventTime("t0", EventTimeStageConfig(detectors=("itof", "otof")), Setup(FIELD))
     return {
-        "tof: hits": lambda: tof.make_hits(track, offsets, key, FIELD, SURFACES, RESOLUTION, 1.0, DRAW),
-        "tof: expected times": lambda: tof.expect_times(track, surface, FIELD, SURFACES),
+        "tof: hits": lambda: tof.make_hits(track, offsets, event["key"], FIELD, surfaces, pixels, response, 1.0, draw),
+        "tof: expected times": lambda: expect_times(track, hit["surface"], FIELD, surfaces),
         "tof: event time": lambda: find_event_times(
-            offsets, times, RESOLUTION, expected, error, track["y"], species, settings
+            offsets, stack_hits([hit], track, False, settings), prior, settings
         ),
+        "tof: stage": lambda: alone.run(batch, draw),
+        "tof: stage without event time": lambda: outer.run(batch, draw),
+        "event_time: stage, two detectors": lambda: joint.run(both, draw),
     }
 
 
@@ -66,10 +87,10 @@ def with_numpy(track):
     slope = np.sqrt(1 + track["tgl"] ** 2)
     path = 2 * rho * np.arcsin(np.minimum(85 / (2 * rho), 1)) * slope
     p = track["pt"] * slope
-    return [tof.time_of_flight(path, z * p, m) for m, z in zip(SPECIES_MASS, SPECIES_CHARGE, strict=True)]
+    return [time_of_flight(path, z * p, m) for m, z in zip(SPECIES_MASS, SPECIES_CHARGE, strict=True)]
 
 
-@pytest.mark.parametrize("part", ["tof: hits", "tof: expected times", "tof: event time"])
+@pytest.mark.parametrize("part", PARTS)
 def test_part(benchmark, part, tracks):
     call = parts(tracks)[part]
     call()

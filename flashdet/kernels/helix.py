@@ -181,6 +181,58 @@ def perigee(x: float, y: float, phi: float, k: float) -> tuple[float, float, flo
 
 
 @inline
+def cross_cylinder(
+    x: float, y: float, z: float, cos_phi: float, sin_phi: float, tgl: float, k: float, radius: float
+) -> tuple[int, float, float, float, float]:
+    """First crossing of a cylinder around the z axis from inside, for a known direction; see :func:`to_cylinder`.
+
+    Parameters
+    ----------
+    x, y, z, tgl, k : float
+        State.
+    cos_phi, sin_phi : float
+        Transverse direction of the momentum.
+    radius : float
+        Radius of the cylinder [cm].
+
+    Returns
+    -------
+    status : int
+        As there.
+    s : float
+        Arc length in the transverse plane [cm].
+    x, y, z : float
+        Crossing point [cm].
+    """
+    if not x * x + y * y < radius * radius:
+        return OUTSIDE, 0.0, x, y, z
+    u = x * cos_phi + y * sin_phi
+    w = y * cos_phi - x * sin_phi
+    across = 1.0 + k * w
+    along = k * u
+    h = math.sqrt(along * along + across * across)
+    if not 1.0 + h > abs(k) * radius:
+        return NEVER, 0.0, x, y, z
+    d = (k * (u * u + w * w) + 2.0 * w) / (1.0 + h)
+    a = math.sqrt((radius - d) * (radius + d))
+    b = math.sqrt((1.0 + h - abs(k) * radius) * (1.0 + h + abs(k) * radius))
+    _, s = _turn_to_axis(u, along, across, k)
+    s += 2.0 * a / b if abs(k) * radius < 1e-9 else 2.0 * math.atan2(k * a, b) / k
+    # the hit in the frame of the closest point, then rotated by alpha
+    hit_u = 0.5 * a * b / h
+    hit_w = d + 0.5 * k * a * a / h
+    cos_alpha = (cos_phi * across + sin_phi * along) / h
+    sin_alpha = (sin_phi * across - cos_phi * along) / h
+    return (
+        REACHED,
+        s,
+        hit_u * cos_alpha - hit_w * sin_alpha,
+        hit_u * sin_alpha + hit_w * cos_alpha,
+        z + s * tgl,
+    )
+
+
+@inline
 def to_cylinder(
     x: float, y: float, z: float, phi: float, tgl: float, k: float, radius: float
 ) -> tuple[int, float, float, float, float, float]:
@@ -208,34 +260,10 @@ def to_cylinder(
     phi : float
         Azimuth of the momentum there [rad], in [-pi, pi].
     """
-    if not x * x + y * y < radius * radius:
-        return OUTSIDE, 0.0, x, y, z, phi
-    cos_phi, sin_phi = math.cos(phi), math.sin(phi)
-    u = x * cos_phi + y * sin_phi
-    w = y * cos_phi - x * sin_phi
-    across = 1.0 + k * w
-    along = k * u
-    h = math.sqrt(along * along + across * across)
-    if not 1.0 + h > abs(k) * radius:
-        return NEVER, 0.0, x, y, z, phi
-    d = (k * (u * u + w * w) + 2.0 * w) / (1.0 + h)
-    a = math.sqrt((radius - d) * (radius + d))
-    b = math.sqrt((1.0 + h - abs(k) * radius) * (1.0 + h + abs(k) * radius))
-    _, s = _turn_to_axis(u, along, across, k)
-    s += 2.0 * a / b if abs(k) * radius < 1e-9 else 2.0 * math.atan2(k * a, b) / k
-    # the hit in the frame of the closest point, then rotated by alpha
-    hit_u = 0.5 * a * b / h
-    hit_w = d + 0.5 * k * a * a / h
-    cos_alpha = (cos_phi * across + sin_phi * along) / h
-    sin_alpha = (sin_phi * across - cos_phi * along) / h
-    return (
-        REACHED,
-        s * math.sqrt(1.0 + tgl * tgl),
-        hit_u * cos_alpha - hit_w * sin_alpha,
-        hit_u * sin_alpha + hit_w * cos_alpha,
-        z + s * tgl,
-        wrap_angle(phi + k * s),
-    )
+    status, s, x, y, z = cross_cylinder(x, y, z, math.cos(phi), math.sin(phi), tgl, k, radius)
+    if status != REACHED:
+        return status, 0.0, x, y, z, phi
+    return REACHED, s * math.sqrt(1.0 + tgl * tgl), x, y, z, wrap_angle(phi + k * s)
 
 
 @inline

@@ -43,6 +43,8 @@ _TRUST = 6.0
 _CLIPS = 8
 #: A peak is cut off this many standard deviations away, where it is below any useful outlier density.
 _CUT = 6.0
+#: Measurements agree in the sense of the stretch within so many standard deviations.
+_NEAR = 4.0
 #: Peaks wider than this times the narrowest do not vote (they carry less than 4 % of its weight).
 _WIDE = 5.0
 #: So many measurements, evenly chosen, vote for the starting point: it only has to lie on the right peak.
@@ -104,7 +106,7 @@ def _stretch(
         mask = 0
         for h in range(d.shape[1]):
             if amplitude[i, h] > 0.0:
-                reach = _CUT / math.sqrt(inverse[i, h])
+                reach = _NEAR / math.sqrt(inverse[i, h])
                 begin = max(0.0, math.floor((d[i, h] - reach - first) / width))
                 end = min(_BINS, math.floor((d[i, h] + reach - first) / width) + 1.0)
                 if begin < end:
@@ -219,11 +221,12 @@ def _vote(
     d: Floats, inverse: Floats, amplitude: Floats, n: int, sigma_prior: float, votes: Floats, mine: Floats
 ) -> float:  # fmt: skip
     """Grid point with the highest sum of log-likelihoods, each taken as the largest log amplitude - x^2/2 or 0."""
-    narrowest = 0.0
+    narrowest = 1.0 / (sigma_prior * sigma_prior)
     stride = 1 + (n - 1) // _VOTERS
     for i in range(0, n, stride):
         for h in range(d.shape[1]):
-            narrowest = max(narrowest, inverse[i, h])
+            if amplitude[i, h] > 0.0:
+                narrowest = max(narrowest, inverse[i, h])
     first = -_REACH * sigma_prior
     step = 1.0 / math.sqrt(narrowest)
     n_points = int(-2.0 * first / step) + 1
@@ -250,6 +253,12 @@ def _vote(
     for k in range(1, n_points):
         if votes[k] > votes[best]:
             best = k
+    if 0 < best < n_points - 1:
+        # the top of the parabola through three points spares a Newton step
+        bend = 2.0 * votes[best] - votes[best - 1] - votes[best + 1]
+        if bend > 0.0:
+            shift: float = 0.5 * (votes[best + 1] - votes[best - 1]) / bend
+            return first + (best + shift) * step
     return first + best * step
 
 

@@ -32,7 +32,7 @@ Integers = NDArray[np.int64]
 _SLOT_SEEN, _SLOT_START = 64, 65
 #: Hits of one track that disagree more than this (chi2) under a hypothesis are not combined.
 _CHI2_MAX = 60.0
-#: A hit alone counts from this share of the peak of all hits of its track.
+#: Hits alone count if their peaks may exceed this share of the highest peak of all hits of the track.
 _ALONE = 0.01
 
 
@@ -321,40 +321,43 @@ def _describe(
     d^T C^-1 d - B^2/A, tells hypotheses apart without any t.
     """
     n_layers, n_hypotheses = expected.shape[0], expected.shape[1]
+    n_hits, best, sharpest = 0, 0.0, 0.0
     for h in range(n_hypotheses):
         weight, weight_e, weight_ee, weight_d, weight_de, weight_dd = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         peak, n_hits = share[h], 0
         for layer in range(n_layers):
-            j = h + (layer + 1) * n_hypotheses
-            if n_layers > 1:
-                offset[j], inverse[j], amplitude[j] = 0.0, 1.0, 0.0
             if math.isnan(time[layer, i]):
                 continue
             n_hits += 1
-            e, s = error[layer, h, i], sigma[layer, i]
-            d, w = time[layer, i] - expected[layer, h, i] - shift, 1.0 / (s * s)
+            e, inverse_s = error[layer, h, i], 1.0 / sigma[layer, i]
+            d, w = time[layer, i] - expected[layer, h, i] - shift, inverse_s * inverse_s
             weight += w
             weight_e += w * e
             weight_ee += w * e * e
             weight_d += w * d
             weight_de += w * d * e
             weight_dd += w * d * d
-            peak *= odds / s
-            if n_layers > 1:
-                variance = s * s + e * e
-                offset[j], inverse[j], amplitude[j] = d, 1.0 / variance, share[h] * odds / math.sqrt(variance)
+            peak *= odds * inverse_s
+            sharpest = max(sharpest, odds * inverse_s)
         scale = 1.0 / (1.0 + weight_ee)
         information = weight - scale * weight_e * weight_e
         moment = weight_d - scale * weight_e * weight_de
         offset[h], inverse[h], amplitude[h] = moment / information, information, peak * math.sqrt(scale)
         if n_hits > 1:
-            chi2 = weight_dd - scale * weight_de * weight_de - moment * moment / information
+            chi2 = weight_dd - scale * weight_de * weight_de - moment * offset[h]
             amplitude[h] = amplitude[h] * math.exp(-0.5 * chi2) if chi2 < _CHI2_MAX else 0.0
-        for layer in range(n_layers if n_layers > 1 else 0):
-            # alone it says the same as together with the others, or next to nothing beside them
-            j = h + (layer + 1) * n_hypotheses
-            if n_hits == 1 or amplitude[j] < _ALONE * amplitude[h]:
-                amplitude[j] = 0.0
+        best = max(best, amplitude[h])
+    if n_layers > 1:
+        amplitude[n_hypotheses:] = 0.0
+    if n_hits > 1 and sharpest > _ALONE * best:
+        for layer in range(n_layers):
+            if math.isnan(time[layer, i]):
+                continue
+            for h in range(n_hypotheses):
+                j, e = h + (layer + 1) * n_hypotheses, error[layer, h, i]
+                variance = sigma[layer, i] * sigma[layer, i] + e * e
+                offset[j], inverse[j] = time[layer, i] - expected[layer, h, i] - shift, 1.0 / variance
+                amplitude[j] = share[h] * odds / math.sqrt(variance)
 
 
 @kernel

@@ -7,14 +7,14 @@ time is in :mod:`flashdet.stages.tof`, the time of the collision in :mod:`flashd
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flashdet.kernels.gradients import path_to_cylinder, path_to_plane, variance
-from flashdet.kernels.helix import curvature
+from flashdet.kernels.helix import REACHED, cross_cylinder, curvature
 from flashdet.kernels.jit import kernel
 from flashdet.stages.pid import (
     CHARGE,
@@ -25,7 +25,7 @@ from flashdet.stages.pid import (
     log_momentum_variance,
     rigidity,
 )
-from flashdet.stages.surface import CYLINDER, crossing
+from flashdet.stages.surface import CYLINDER
 from flashdet.units import C_LIGHT
 
 Floats = NDArray[np.float64]
@@ -97,8 +97,8 @@ def pulls(
     time_error: Floats,
     event_time: Floats,
     event_time_error: Floats,
-    expected: Floats,
-    expected_error: Floats,
+    expected: Sequence[Floats] | Floats,
+    expected_error: Sequence[Floats] | Floats,
 ) -> Floats:
     """Distance to each hypothesis in standard deviations.
 
@@ -109,7 +109,7 @@ def pulls(
     ----------
     time, time_error, event_time, event_time_error : (n,) float64
         Measured [ns].
-    expected, expected_error : (n_species, n) float64
+    expected, expected_error : (n_species, n) float64, or a list of its rows
         Expected [ns].
 
     Returns
@@ -117,14 +117,17 @@ def pulls(
     (n_species, n) float64
         NaN where an input is.
     """
-    n_sigma = np.empty_like(expected)
-    _pull_kernel(time, time_error, event_time, event_time_error, expected, expected_error, n_sigma)
+    n_sigma = np.empty((len(expected), len(time)))
+    variance = np.square(time_error) + np.square(event_time_error)
+    # one hypothesis at a time: columns of a table need not be copied into a matrix
+    for h in range(len(expected)):
+        _pull_kernel(time, event_time, variance, expected[h], expected_error[h], n_sigma[h])
     return n_sigma
 
 
 def timed_columns(
-    time: Floats, time_error: Floats, path: Floats, event_time: Floats, event_time_error: Floats, expected: Floats,
-    expected_error: Floats,
+    time: Floats, time_error: Floats, path: Floats, event_time: Floats, event_time_error: Floats,
+    expected: Sequence[Floats] | Floats, expected_error: Sequence[Floats] | Floats,
 ) -> dict[str, NDArray[Any]]:  # fmt: skip
     """Columns of a time-of-flight table that need the time of the collision.
 
@@ -132,7 +135,7 @@ def timed_columns(
     ----------
     time, time_error, path, event_time, event_time_error : (n,) float64
         Measured times [ns] and path [cm].
-    expected, expected_error : (n_species, n) float64
+    expected, expected_error : (n_species, n) float64, or a list of its rows
         Expected times [ns].
 
     Returns
@@ -161,14 +164,22 @@ def _path_kernel(
         if surface[i] < 0:
             continue
         # all in the local frame: the surfaces are symmetric about the z axis, so alpha does not matter
-        k = curvature(q_over_pt[i], bz)
-        phi = math.asin(snp[i])
-        is_reached, length, hit_u, hit_w, _, _ = crossing(0.0, y[i], z[i], phi, tgl[i], k, surfaces, surface[i])
-        if not is_reached:
-            continue
-        if surfaces[surface[i], 0] == CYLINDER:
+        k, layer = curvature(q_over_pt[i], bz), surface[i]
+        slope = math.sqrt(1.0 + tgl[i] * tgl[i])
+        if surfaces[layer, 0] == CYLINDER:
+            cos_phi = math.sqrt(1.0 - snp[i] * snp[i])
+            status, s, hit_u, hit_w, _ = cross_cylinder(
+                0.0, y[i], z[i], cos_phi, snp[i], tgl[i], k, surfaces[layer, 1]
+            )  # fmt: skip
+            if status != REACHED:
+                continue
+            length = s * slope
             gradient = path_to_cylinder(y[i], 0.0, snp[i], tgl[i], q_over_pt[i], bz, hit_u, hit_w, length)
         else:
+            s = (surfaces[layer, 1] - z[i]) / tgl[i]
+            if not 0.0 < s < np.inf:
+                continue
+            length = s * slope
             gradient = path_to_plane(tgl[i], length)
         path[i] = length
         moments[0, i] = rigidity(tgl[i], q_over_pt[i])
@@ -195,11 +206,8 @@ def _expect_kernel(path: Floats, moments: Floats, expected: Floats, error: Float
 
 @kernel
 def _pull_kernel(
-    time: Floats, time_error: Floats, event_time: Floats, event_time_error: Floats, expected: Floats,
-    expected_error: Floats, n_sigma: Floats,
+    time: Floats, event_time: Floats, variance: Floats, expected: Floats, expected_error: Floats, n_sigma: Floats
 ) -> None:  # fmt: skip
-    for h in range(expected.shape[0]):
-        for i in range(expected.shape[1]):
-            variance = time_error[i] * time_error[i] + event_time_error[i] * event_time_error[i]
-            variance += expected_error[h, i] * expected_error[h, i]
-            n_sigma[h, i] = (time[i] - event_time[i] - expected[h, i]) / math.sqrt(variance)
+    for i in range(len(time)):
+        total = variance[i] + expected_error[i] * expected_error[i]
+        n_sigma[i] = (time[i] - event_time[i] - expected[i]) / math.sqrt(total)

@@ -82,8 +82,7 @@ class EventTime(Stage):
         for layer in layers:
             columns = timed_columns(
                 layer["time"], layer["time_error"], layer["path_length"], found.track_time, found.track_error,
-                np.array([layer[f"expected_{name}"] for name in SPECIES]),
-                np.array([layer[f"expected_error_{name}"] for name in SPECIES]),
+                [layer[f"expected_{name}"] for name in SPECIES], [layer[f"expected_error_{name}"] for name in SPECIES],
             )  # fmt: skip
             tables.append(Table(layer.name, track.offsets, columns))
         n_without = int(np.count_nonzero(found.n_tracks == 0))
