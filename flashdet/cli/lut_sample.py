@@ -34,6 +34,7 @@ def add_commands(app: typer.Typer, build: typer.Typer) -> None:
     build.command("sample")(build_sample)
     app.command()(merge)
     app.command()(compare)
+    app.command("import-ini")(import_ini)
 
 
 def build_sample(
@@ -125,6 +126,36 @@ def compare(
     if output is not None:
         plot_comparison(comparison, output, overwrite)
         print(f"wrote {output}")
+
+
+def import_ini(
+    source: Annotated[Path, typer.Argument(metavar="FILE.ini", help="Geometry of the O2Physics ALICE 3 simulation.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Layout card to write.")],
+    name: Annotated[str | None, typer.Option("--name", help="Of the detector. Default: the file's.")] = None,
+    field: Annotated[str | None, typer.Option("--field", help="For files without one, e.g. '2 T'.")] = None,
+    minimum_hits: Annotated[int, typer.Option("--minimum-hits", min=4, help="Hits that a track needs.")] = 5,
+    lenient: Annotated[
+        bool, typer.Option("--lenient", help="Read 0.01*3. and lines without a colon as they are meant.")
+    ] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Turn an ALICE .ini geometry into a layout card for `lut build layout`."""
+    from flashdet.io.inigeometry import layout_card, read_ini
+    from flashdet.layout import read_layout
+    from flashdet.lut.atomic import write_bytes
+    from flashdet.units import parse
+
+    try:
+        bz = None if field is None else parse(field, "magnetic field")
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--field") from error
+    geometry = read_ini(source, lenient)
+    text = layout_card(geometry, name or source.stem, source.name, bz, minimum_hits)
+    for note in geometry.notes:
+        print(f"warning: {note}", file=sys.stderr)
+    write_bytes(output, [text.encode()], overwrite)
+    layout = read_layout(output)
+    print(f"wrote {output}: {len(layout.layers)} layers, {layout.field:g} T")
 
 
 def _finish(
