@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ from flashdet.species import SPECIES, SPECIES_CHARGE, SPECIES_MASS, SPECIES_PDG
 from flashdet.units import PT_PER_TESLA_CM
 
 #: Goes up when the physics of the tables changes.
-BUILDER_VERSION = 1
+BUILDER_VERSION = 2
 #: Packed covariances that change sign under z -> -z: exactly one of z and tgl.
 _ODD_IN_Z = np.array([1, 4, 6, 8, 11, 13])
 
@@ -57,7 +57,7 @@ class Axes:
     pt : Axis
         True transverse momentum [GeV].
     radius : Axis
-        Production radius [cm]; one bin, the tables are made for the origin.
+        Production radius [cm]; one bin, the tables are made for the origin: up to the first layer they hold.
     """
 
     nch: Axis
@@ -72,8 +72,26 @@ DEFAULT_AXES = Axes(
     nch=Axis("nch", "", 12, 1.0, 1e4, "log", "clamp", "linear"),
     eta=Axis("eta", "", 80, -4.0, 4.0, "linear", "reject", "linear"),
     pt=Axis("pt", "GeV", 120, 0.01, 100.0, "log", "clamp", "linear"),
-    radius=Axis("radius", "cm", 1, 0.0, 100.0, "linear", "clamp", "none"),
+    radius=Axis("radius", "cm", 1, 0.0, 0.5, "linear", "clamp", "none"),
 )
+
+
+def default_axes(layout: Layout) -> Axes:
+    """Axes of a layout's tables: `DEFAULT_AXES` with a radius axis that ends at the innermost measuring cylinder.
+
+    Particles from farther out miss that layer. They are given the table of the origin, and counted as out of range.
+
+    Parameters
+    ----------
+    layout : Layout
+
+    Returns
+    -------
+    Axes
+    """
+    radii = [layer.position for layer in layout.layers if layer.kind == "cylinder" and not layer.is_inert]
+    high = min(radii) if radii else DEFAULT_AXES.radius.high
+    return replace(DEFAULT_AXES, radius=replace(DEFAULT_AXES.radius, high=high))
 
 
 @dataclass(frozen=True)
@@ -242,7 +260,7 @@ def build_luts(
     species : sequence of str
         Which species, of `flashdet.species.SPECIES`.
     axes : Axes, optional
-        Default: `DEFAULT_AXES`.
+        Default: `default_axes`.
     progress : callable, optional
         Called as ``progress(done, total, species)`` before each species and once at the end with "".
 
@@ -256,7 +274,7 @@ def build_luts(
     LutError
         Unknown species, or an eta axis that is not symmetric about 0.
     """
-    axes = axes or DEFAULT_AXES
+    axes = axes or default_axes(layout)
     if axes.eta.low != -axes.eta.high:
         raise LutError("the eta axis must be symmetric about 0", "tracker")
     luts = {}

@@ -163,3 +163,10 @@ def test_wrong_arguments(v3):
         build_luts(v3, ["sigma"])
     with pytest.raises(LutError, match="symmetric about 0"):
         build_luts(v3, ["pion"], replace(SMALL, eta=Axis("eta", "", 5, -1.0, 2.0)))
+
+
+def test_tables_hold_up_to_their_innermost_layer(v3):
+    """A particle from behind it misses that layer: asking the table for it must be told."""
+    radius = build_luts(v3, ["pion"])["pion"].covariance_axes[0]
+    assert (radius.low, radius.n_bins, radius.out_of_range) == (0.0, 1, "clamp")
+    assert radius.high == pytest.approx(0.5)
