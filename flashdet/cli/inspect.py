@@ -13,7 +13,8 @@ def inspect(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An output of FlashDet, or generator events.")],
     columns: Annotated[bool, typer.Option("--columns", help="List every column with its unit.")] = False,
 ) -> None:
-    """Tables, rows, columns and provenance of an output; counts of a file of generator events."""
+    """Tables, rows, columns and provenance of an output; counts of a file of generator events (exit 4: damaged)."""
+    _refuse_other_kinds(file)
     header = _header(file)
     if header is None:
         _show_events(file)
@@ -29,6 +30,15 @@ def inspect(
                 print(f"    {column:<28} {facts['dtype']:<4} {facts['unit']:<6} {facts['doc']}")
     _show_origin(header["provenance"])
     _show_manifest(file)
+
+
+def _refuse_other_kinds(file: Path) -> None:
+    """Name the command that is made for the kind of file."""
+    from flashdet.errors import InputError
+
+    others = {".npz": "flashdet lut info", ".dat": "flashdet lut info", ".yaml": "flashdet card check"}
+    if file.suffix in others and file.is_file():
+        raise InputError("this is no output and no file of events", str(file), f"use {others[file.suffix]} {file}")
 
 
 def _header(file: Path) -> dict[str, Any] | None:
@@ -123,3 +133,5 @@ def _show_events(file: Path) -> None:
         print(f"damaged: {skipped.where}: {skipped.reason}")
     for name, n in reader.counts.items():
         print(f"{name}: {n}")
+    if reader.skipped:
+        raise typer.Exit(4)
