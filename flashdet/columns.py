@@ -160,11 +160,30 @@ PARTICLE = _table(
     ("end_vertex", "i4", "", "vertex where it ends, -1 if none; its daughters have it as production_vertex"),
 )
 
+# --- what the material makes of it ---------------------------------------------------------------------------------
+#: Two rows per photon that converts, positron first: ``<name>_pair``. Written by `conversions`, read by `propagate`.
+CONVERSIONS_PAIR = _table(
+    "conversions_pair",
+    ("particle_index", "i4", "", "-2 - 2 photon_index for the positron, -3 - 2 photon_index for the electron"),
+    ("photon_index", "i4", "", "row of the photon within its event"),
+    ("layer", "i2", "", "layer with material, in the order of the layout, where it converts"),
+    ("pdg", "i4", "", "PDG code"),
+    ("status", "i4", "", "1: final"),
+    ("px", "f8", "GeV", "x of the momentum"),
+    ("py", "f8", "GeV", "y of the momentum"),
+    ("pz", "f8", "GeV", "z of the momentum"),
+    ("mass", "f8", "GeV", "mass"),
+    ("vx", "f8", "cm", "x of the conversion"),
+    ("vy", "f8", "cm", "y of the conversion"),
+    ("vz", "f8", "cm", "z of the conversion"),
+    ("vt", "f8", "ns", "time of the conversion, without collision time"),
+)
+
 # --- what is tracked -------------------------------------------------------------------------------------------------
 #: One row per final-state charged particle offered to the tracker: truth only. Written by `propagate`.
 CHARGED = _table(
     "charged",
-    ("particle_index", "i4", "", "row of the particle within its event"),
+    ("particle_index", "i4", "", "row of the particle within its event; below -1: made by a conversion, see there"),
     ("pdg", "i4", "", "PDG code"),
     ("species", "i1", "", "index of the species whose LUT is used (flashdet.species.SPECIES)"),
     ("charge", "i1", "e", "charge"),
@@ -192,7 +211,7 @@ EVENT_PROPAGATE = _table(
 #: One row per reconstructed track; the first group is what the tracker measured. Written by `tracking`.
 TRACK = _table(
     "track",
-    ("particle_index", "i4", "", "row of the generated particle within its event"),
+    ("particle_index", "i4", "", "row of the generated particle within its event; below -1: made by a conversion"),
     ("x", "f8", "cm", "local x of the reference point: 0, the point of closest approach to the z axis"),
     ("alpha", "f8", "rad", "rotation of the local frame about z"),
     ("y", "f8", "cm", "local y of the reference point"),

@@ -31,6 +31,7 @@ INPUT = (*declared.EVENT, declared.EVENT_WEIGHTS, *declared.PARTICLE)
 _MAKERS = {
     str(column): kind
     for kind, made in {
+        "conversions": declared.CONVERSIONS_PAIR,
         "propagate": (*declared.CHARGED, *declared.EVENT_PROPAGATE),
         "tracking": declared.TRACK,
         "vertex": (*declared.VERTEX, *declared.TRACK_VERTEX),

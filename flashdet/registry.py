@@ -150,6 +150,7 @@ stages = Registry(
     "stages",
     "stage kind",
     {
+        "conversions": "flashdet.stages.conversions:Conversions",
         "propagate": "flashdet.stages.propagate:Propagate",
         "tracking": "flashdet.stages.tracking:Tracking",
         "vertex": "flashdet.stages.vertex:Vertex",

@@ -180,10 +180,10 @@ def _deposit(
 
 @kernel
 def make_deposits(
-    neutrals: Neutrals, neutral_offsets: NDArray[np.int64], charged: Charged, charged_offsets: NDArray[np.int64],
-    collision_time: Floats, event_key: NDArray[np.uint64], key: np.uint64, bz: float, surfaces: Floats,
-    response: Response, deposits: Deposits, offsets: NDArray[np.int64], surface: NDArray[np.int8],
-    deposit_of: NDArray[np.int64],
+    neutrals: Neutrals, is_gone: NDArray[np.bool_], neutral_offsets: NDArray[np.int64], charged: Charged,
+    charged_offsets: NDArray[np.int64], collision_time: Floats, event_key: NDArray[np.uint64], key: np.uint64,
+    bz: float, surfaces: Floats, response: Response, deposits: Deposits, offsets: NDArray[np.int64],
+    surface: NDArray[np.int8], deposit_of: NDArray[np.int64],
 ) -> None:  # fmt: skip
     """Send all particles to the calorimeter.
 
@@ -196,6 +196,8 @@ def make_deposits(
     ----------
     neutrals : Neutrals
         The generator record; photons and the neutral hadrons of `response`, both of status 1, are used.
+    is_gone : (n_neutrals,) bool
+        Particles that something in front of the calorimeter took away.
     charged : Charged
         Charged particles.
     neutral_offsets, charged_offsets : (n_events + 1,) int64
@@ -227,7 +229,7 @@ def make_deposits(
         first = neutral_offsets[event]
         for i in range(first, neutral_offsets[event + 1]):
             code = neutrals.pdg[i]
-            if neutrals.status[i] != 1 or not (code == 22 or _is_in(code, response.codes)):
+            if neutrals.status[i] != 1 or is_gone[i] or not (code == 22 or _is_in(code, response.codes)):
                 continue
             px, py, total = neutrals.px[i], neutrals.py[i], neutrals.energy[i]
             # a photon along the beam has an infinite slope and reaches no surface

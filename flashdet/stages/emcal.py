@@ -47,6 +47,7 @@ from flashdet.stages.matching import Tracks, compare_hypothesis, link_rows, matc
 from flashdet.stages.merging import merge_deposits
 from flashdet.stages.pid import by_species
 from flashdet.stages.rows import empty_columns
+from flashdet.stages.secondaries import photon_row
 from flashdet.stages.showers import LATERAL, interpolate_response, make_hadrons, mean_response
 from flashdet.stages.surface import Shape, pack
 
@@ -204,9 +205,10 @@ class EMCal(Stage):
     """Measure photons, hadrons and charged particles in the calorimeter.
 
     Neutral particles are final-state particles (status 1) of the generator record that fly straight from their
-    production vertex through a surface; charged particles follow their true helix. ``e_over_p`` divides by the
-    rigidity p/|z|, which is what the tracker measures. A cluster whose measured energy stays below the threshold is
-    lost and counted. ``n_sigma`` of ionising species takes mean and standard deviation of a skewed distribution.
+    production vertex through a surface; charged particles follow their true helix. A photon that converted leaves
+    nothing, its electron and positron do. ``e_over_p`` divides by the rigidity p/|z|, which is what the tracker
+    measures. A cluster whose measured energy stays below the threshold is lost and counted. ``n_sigma`` of ionising
+    species takes mean and standard deviation of a skewed distribution.
     """
 
     kind = "emcal"
@@ -224,7 +226,7 @@ class EMCal(Stage):
             *pick(EVENT_PROPAGATE, "collision_time"),
             *pick(PARTICLE, *Neutrals._fields),
             *pick(TRACK, "tgl", "q_over_pt", "cov", *truth, *measured),
-            *(pick(CHARGED, *Charged._fields) if config.charged == "all" else ()),
+            *pick(CHARGED, *(Charged._fields if config.charged == "all" else ("particle_index",))),
         )
         self.writes = for_stage((*EMCAL, *EMCAL_CLUSTER), self.kind, name)
         self._surfaces = pack(config.shape)
@@ -256,8 +258,7 @@ class EMCal(Stage):
         row, gap = np.empty(track.n_rows, np.int64), np.full(track.n_rows, np.nan)
         if self.config.matching:
             surface = np.empty(track.n_rows, np.int8)
-            names = (*Tracks._fields,)
-            tracks = Tracks(*(track[c] for c in names))
+            tracks = Tracks(*(track[c] for c in Tracks._fields))
             cells = make_cells(_largest(cluster_offsets), int(cluster_offsets[-1]))
             match_nearest(
                 track.offsets, tracks, float(self.setup.magnetic_field), self._surfaces,
@@ -307,9 +308,9 @@ class EMCal(Stage):
         offsets = np.empty(batch.n_events + 1, np.int64)
         surface, deposit_of = np.empty(n_charged, np.int8), np.empty(n_charged, np.int64)
         make_deposits(
-            Neutrals(*(particle[c] for c in Neutrals._fields)), particle.offsets, charged.columns, charged.offsets,
-            event["collision_time"], event["key"], draw.key, float(self.setup.magnetic_field), self._surfaces,
-            self._response, deposits, offsets, surface, deposit_of,
+            Neutrals(*(particle[c] for c in Neutrals._fields)), _converted(batch), particle.offsets, charged.columns,
+            charged.offsets, event["collision_time"], event["key"], draw.key, float(self.setup.magnetic_field),
+            self._surfaces, self._response, deposits, offsets, surface, deposit_of,
         )  # fmt: skip
         return deposits, offsets, surface, deposit_of
 
@@ -321,9 +322,8 @@ class EMCal(Stage):
         tgl, q_over_pt, n = track["tgl"], track["q_over_pt"], track.n_rows
         has_signal = row >= 0
         energy, energy_error, time, width = (np.full(n, np.nan) for _ in range(4))
-        for values, name in zip(
-            (energy, energy_error, time, width), ("energy", "energy_error", "time", "n_sigma_width"), strict=True
-        ):
+        names = ("energy", "energy_error", "time", "n_sigma_width")
+        for values, name in zip((energy, energy_error, time, width), names, strict=True):
             values[has_signal] = clusters[name][row[has_signal]]
         columns = {
             "has_acceptance": surface >= 0,
@@ -345,9 +345,7 @@ class EMCal(Stage):
         expected, error, n_sigma = (np.empty((len(SPECIES), n)) for _ in range(3))
         rigidity2, spread2, squares = np.empty(n), np.empty(n), np.empty((3, n))
         regions = self._response.regions
-        prepare_tracks(
-            track["tgl"], track["q_over_pt"], track["cov"], surface, regions, rigidity2, spread2, squares
-        )  # fmt: skip
+        prepare_tracks(track["tgl"], track["q_over_pt"], track["cov"], surface, regions, rigidity2, spread2, squares)
         for h, (mass, charge) in enumerate(zip(SPECIES_MASS, SPECIES_CHARGE, strict=True)):
             if self._means is not None and h > MUON:
                 break
@@ -364,6 +362,16 @@ class EMCal(Stage):
         }
 
 
+def _converted(batch: EventBatch) -> NDArray[np.bool_]:
+    """Photons of the record that made a pair on the way."""
+    charged, particle = batch["charged"], batch["particle"]
+    photon = photon_row(charged["particle_index"])
+    is_gone = np.zeros(particle.n_rows, np.bool_)
+    if (photon >= 0).any():
+        is_gone[(photon + particle.offsets[charged.event_index])[photon >= 0]] = True
+    return is_gone
+
+
 def _largest(offsets: NDArray[np.int64]) -> int:
     """Rows of the largest event."""
     return int(np.diff(offsets).max(initial=0))
@@ -371,20 +379,15 @@ def _largest(offsets: NDArray[np.int64]) -> int:
 
 def _pack_response(config: EMCalConfig) -> Response:
     """Numbers of the card as arrays for kernels."""
-    n = len(config.shape)
     rows = []
-    for i in range(n):
+    for i in range(len(config.shape)):
         e = config.energy_resolution[i % len(config.energy_resolution)]
         p = config.position_resolution[i % len(config.position_resolution)]
         t = config.time_resolution[i % len(config.time_resolution)]
         rows.append((e.a, e.b, e.c, p.A, p.B, config.threshold, t.constant, t.at_1_gev))
     w = config.widths
-    mean = LATERAL * w.moliere_radius
-    widths = (
-        (mean, w.electromagnetic_spread),
-        (mean * w.ionisation, w.ionisation_spread),
-        (mean * w.hadronic, w.hadronic_spread),
-    )
+    relative = ((1.0, w.electromagnetic_spread), (w.ionisation, w.ionisation_spread), (w.hadronic, w.hadronic_spread))
+    widths = [(LATERAL * w.moliere_radius * mean, spread) for mean, spread in relative]
     h = config.hadronic_showers
     hadrons = make_hadrons(h.interaction_lengths, h.radiation_lengths, h.h_over_e) if h else make_hadrons(0.0, 1.0, 1.0)
     return Response(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from flashdet.columns import CHARGED, EVENT, EVENT_PROPAGATE, PARTICLE, pick
+from flashdet.columns import CHARGED, CONVERSIONS_PAIR, EVENT, EVENT_PROPAGATE, PARTICLE, for_stage, pick
 from flashdet.config import EnergyOrZero, Length, StageConfig, StrictModel, TimeOrZero
 from flashdet.errors import StageError
 from flashdet.event import EventBatch, Table
@@ -27,6 +27,7 @@ from flashdet.species import SPECIES, SPECIES_PDG, charge3_of_code
 from flashdet.stages.base import Setup, Stage, StageOutput
 from flashdet.stages.codes import ALL_SPECIES, BY_MASS, CodeTable, code_table, find_code, nearest_species
 from flashdet.stages.rows import Charged, Particles, empty_columns
+from flashdet.stages.secondaries import append_rows
 from flashdet.truth import is_physical_primary
 
 _FINAL = 1
@@ -76,6 +77,8 @@ class PropagateConfig(StageConfig):
     """Definition of dN/deta."""
     collision_time_spread: TimeOrZero = "0 ps"  # type: ignore[assignment]
     """Gaussian width of the collision time around its bunch crossing."""
+    secondaries: tuple[str, ...] = ()
+    """Stages of kind ``conversions`` before this one, by name, whose particles are propagated too."""
 
 
 # --- kernels ---------------------------------------------------------------------------------------------------------
@@ -256,7 +259,9 @@ class Propagate(Stage):
     def __init__(self, name: str, config: PropagateConfig, setup: Setup) -> None:
         super().__init__(name, config, setup)
         vertices = ("production_vertex", "end_vertex") if config.multiplicity.kind == "primaries" else ()
-        self.reads = (*pick(EVENT, "number", "key"), *pick(PARTICLE, *Particles._fields, *vertices))
+        pair = pick(CONVERSIONS_PAIR, "particle_index", *Particles._fields)
+        made = (column for stage in config.secondaries for column in for_stage(pair, "conversions", stage))
+        self.reads = (*pick(EVENT, "number", "key"), *pick(PARTICLE, *Particles._fields, *vertices), *made)
         self.writes = (*CHARGED, *EVENT_PROPAGATE)
 
     def run(self, batch: EventBatch, draw: Draw) -> StageOutput:
@@ -274,25 +279,34 @@ class Propagate(Stage):
         collision_time = np.zeros(batch.n_events)
         if self.config.collision_time_spread > 0:
             draw_collision_times(draw.key, event["key"], self.config.collision_time_spread, collision_time)
-        n_charged = int(np.count_nonzero(fate == _KEPT))
-        charged = Charged(*empty_columns(CHARGED, n_charged))
-        offsets = np.empty(batch.n_events + 1, np.int64)
         stand_ins = np.zeros(len(SPECIES), np.int64)
-        fill(
-            table.offsets,
-            particles,
-            fate,
-            codes,
-            self.setup.magnetic_field,
-            collision_time,
-            charged,
-            offsets,
-            stand_ins,
-        )
+        charged, offsets = self._fill(table.offsets, particles, fate, codes, collision_time, stand_ins)
+        for stage in self.config.secondaries:
+            made = batch[f"{stage}_pair"]
+            pairs = Particles(*(made[name] for name in Particles._fields))
+            pair_codes, pair_fate, lost = self._choose(batch, pairs)
+            counts = {cause: counts.get(cause, 0) + lost.get(cause, 0) for cause in counts | lost}
+            more, more_offsets = self._fill(made.offsets, pairs, pair_fate, pair_codes, collision_time, stand_ins)
+            more.particle_index[:] = made["particle_index"][pair_fate == _KEPT]
+            charged = append_rows(charged, offsets, more, more_offsets)
+            offsets = offsets + more_offsets
         counts |= {f"lut stand-in: {SPECIES[i]}": int(stand_ins[i]) for i in np.flatnonzero(stand_ins)}
         per_event = {"dndeta": self._dndeta(batch, particles, fate), "collision_time": collision_time}
         tables = (Table("charged", offsets, charged._asdict()), Table.per_event("event", batch.n_events, per_event))
         return StageOutput(tables, counts)
+
+    def _fill(
+        self, offsets: NDArray[np.int64], particles: Particles, fate: NDArray[np.int8], codes: CodeTable,
+        collision_time: NDArray[np.float64], stand_ins: NDArray[np.int64],
+    ) -> tuple[Charged, NDArray[np.int64]]:  # fmt: skip
+        """Rows of the chosen particles and their offsets."""
+        charged = Charged(*empty_columns(CHARGED, int(np.count_nonzero(fate == _KEPT))))
+        charged_offsets = np.empty(len(offsets), np.int64)
+        fill(
+            offsets, particles, fate, codes, self.setup.magnetic_field, collision_time, charged, charged_offsets,
+            stand_ins,
+        )  # fmt: skip
+        return charged, charged_offsets
 
     def _choose(self, batch: EventBatch, particles: Particles) -> tuple[CodeTable, NDArray[np.int8], dict[str, int]]:
         """Fates of the particles, the code table that covers them, and the counts of `StageOutput`."""

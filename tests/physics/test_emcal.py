@@ -54,6 +54,8 @@ def add_tracks(batch, rows=None, relative=0.005):
     }
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     batch.add(Table("track", offsets, {k: np.ascontiguousarray(v) for k, v in columns.items()}))
+    index = {"particle_index": batch["track"]["particle_index"].copy()}
+    batch.add(Table("charged", offsets.copy(), index))
     batch["event"].attach("collision_time", np.zeros(batch.n_events))
     return batch
 

@@ -42,6 +42,8 @@ def make_tracks(*args, **kwargs):
     batch = pid_tracks.make_tracks(*args, **kwargs)
     nothing = make_events([], [], [], [], sizes=[0] * batch.n_events)
     batch.add(nothing["particle"])
+    track = batch["track"]
+    batch.add(Table("charged", track.offsets.copy(), {"particle_index": track["particle_index"].copy()}))
     return batch
 
 
@@ -57,6 +59,7 @@ def neutrals(pdg, energy, eta, phi, sizes=None):
     lonely = tracks("pion", 1.0, 0)
     empty = Table("track", np.zeros(batch.n_events + 1, np.int64), dict(lonely["track"]))
     batch.add(empty)
+    batch.add(Table("charged", np.zeros(batch.n_events + 1, np.int64), {"particle_index": np.zeros(0, np.int32)}))
     batch["event"].attach("collision_time", np.zeros(batch.n_events))
     return batch
 
@@ -295,6 +298,16 @@ def test_lost_particles_leave_energy_too():
     np.testing.assert_array_equal(table["energy"], everything["energy"][keep])
     assert (clusters["track_index"] >= 0).sum() == keep.sum()
     assert table["has_acceptance"].all()
+
+
+def test_converted_photons_leave_nothing():
+    """The pair of a photon replaces it: its rows of charged name it by -2 - 2 i and -3 - 2 i."""
+    batch = neutrals([22, 22, 22], 2.0, np.zeros(3), np.array([0.1, 1.1, 2.1]), [1, 2])
+    pair = Table("charged", np.array([0, 0, 2]), {"particle_index": np.array([-4, -5], np.int32)})
+    _, clusters, _ = run(EventBatch({**batch.tables, "charged": pair}))
+    assert list(clusters["particle_index"]) == [0, 0]
+    assert list(clusters.offsets) == [0, 1, 2]
+    assert clusters["phi"] == pytest.approx([0.1, 1.1], abs=0.02)
 
 
 # --- time, regions, configuration ------------------------------------------------------------------------------------
