@@ -7,6 +7,7 @@ import pytest
 from flashdet.errors import CardError, LutError
 from flashdet.layout import read_layout
 from flashdet.lut.layout import Layout
+from flashdet.shipped import shipped
 
 HEAD = """\
 schema_version: 1
@@ -24,7 +25,7 @@ DISC = (
     "  - {name: D, kind: disc, mirrored: true, z: 30 cm, r_min: 1 cm, r_max: 5 cm, x_over_x0: 1 %, "
     "areal_density: 0.2 g/cm2, resolution_rphi: 5 um, resolution_r: 6 um, efficiency: 99 %}\n"
 )
-SHIPPED = ("alice3_v3", "alice3_v4", "delphes_o2_v1", "delphes_o2_v2", "reference_barrel")
+SHIPPED = tuple(sorted(path.stem for path in (shipped("cards") / "layouts").glob("*.yaml")))
 
 
 def read(tmp_path, text):
@@ -132,3 +133,48 @@ def test_numbers_of_the_shipped_layouts():
     assert [layer.position for layer in barrel.layers] == [0.5, 1.2, 2.5, 3.75, 7, 12, 20, 30, 45, 60, 80]
     assert {layer.high for layer in barrel.layers} == {130.0}
     assert read_layout("delphes_o2_v1").field == 0.5
+
+
+OUTER = (8, 20, 25, 40, 55, 80, 100)
+WERNER = (0.5, 1.2, 2.5, 3.75, 7, 12, 20, 30, 45, 60, 80, 100)
+
+
+@pytest.mark.parametrize(
+    ("name", "radii", "material"),
+    [
+        ("delphes_o2_default", (1.8, 2.8, 3.8, *OUTER), 0.0014 + 3 * 0.0005 + 7 * 0.005),
+        ("delphes_o2_tof1", (1.8, 2.8, 3.8, *OUTER), 0.0014 + 3 * 0.0005 + 6 * 0.005 + 0.03),
+        ("delphes_o2_tof2", (1.8, 2.8, 3.8, *OUTER), 0.0014 + 3 * 0.0005 + 7 * 0.005),
+        ("delphes_o2_scenario1", (1.525, 2.8, 3.8, *OUTER), 0.0014 + 3 * 0.0005 + 7 * 0.005),
+        ("delphes_o2_scenario2", (1.5075, 2.8, 3.8, *OUTER), 0.00042 + 0.0014 + 3 * 0.0005 + 7 * 0.005),
+        ("delphes_o2_scenario3", (0.5075, 1.5, 2.8, 3.8, *OUTER), 0.00042 + 0.0014 + 4 * 0.0005 + 7 * 0.005),
+        ("delphes_o2_scenario4", (0.5, 1.5, 2.8, 3.8, *OUTER), 0.0014 + 4 * 0.0005 + 7 * 0.005),
+        ("delphes_o2_werner", WERNER, 0.00042 + 0.0014 + 3 * 0.001 + 9 * 0.01),
+        ("alice3_v2", WERNER[:-1], 0.00042 + 0.0014 + 3 * 0.001 + 8 * 0.01),
+        ("alice3_a3geo", (0.5, 1.2, 2.5, 7, 9, 12, 20, 30, 45, 60, 80), 0.001592 * 2 + 0.00268 + 0.0223 + 0.03 + 0.08),
+        (
+            "alice3_v3_extra_ml",
+            (0.5, 1.2, 2.5, 7, 9, 12, 20, 30, 35, 45, 60, 80),
+            0.001592 + 0.00076 + 0.00096 + 0.00167 + 0.0223 + 0.03 + 0.09,
+        ),
+    ],
+)
+def test_layouts_have_the_radii_and_the_material_of_their_source(name, radii, material):
+    layout = read_layout(name)
+    active = [layer.position for layer in layout.layers if not layer.is_inert]
+    assert active == pytest.approx(radii)
+    assert sum(layer.x_over_x0 for layer in layout.layers) == pytest.approx(material)
+
+
+@pytest.mark.parametrize("name", ["delphes_o2_its1", "delphes_o2_its2", "delphes_o2_its3", "delphes_o2_v4"])
+def test_time_projection_chambers_have_their_rows(name):
+    """159 rows in three groups; the last ones end before the outer wall."""
+    rows = [layer for layer in read_layout(name).layers if layer.name.startswith("TPC") and not layer.is_inert]
+    positions = [row.position for row in rows]
+    assert len(rows) == 159
+    assert positions == sorted(positions)
+    assert (positions[0], positions[62], positions[63], positions[126], positions[127]) == pytest.approx(
+        (85.2, 131.7, 136.1, 199.1, 200.7)
+    )
+    assert positions[-1] < 254
+    assert [row.resolution_rphi for row in rows] == pytest.approx([0.1] * 159)
