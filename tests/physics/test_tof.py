@@ -375,7 +375,7 @@ def test_beta():
     assert np.diff(np.percentile(relative, [15.87, 84.13]))[0] / 2 == pytest.approx(1, abs=0.1)
 
 
-@pytest.mark.parametrize("method", ["tracks", "truth_mass", "truth", "none"])
+@pytest.mark.parametrize("method", ["tracks", "truth_mass", "truth", "none", "shared"])
 def test_stage_keeps_its_promises(method):
     rng = np.random.default_rng(51)
     size = 60

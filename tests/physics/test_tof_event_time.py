@@ -149,6 +149,22 @@ def test_one_bad_hit_of_a_track_leaves_the_other():
     assert np.median(event["time_error"]) < 0.020 / math.sqrt(16) * 1.25
 
 
+@pytest.mark.parametrize("n", [30, 300])
+def test_shares_of_hypotheses_decide_on_the_bias(n):
+    """Shares near the mixture: mean within 0.15 sigma; too many heavy particles: the time is early, more so with n."""
+    n_events = 15000 // n
+    batch, true = sample(np.random.default_rng(n), n_events, n, COMMON)
+    batch = detect(batch)
+    means = []
+    for shares_ in ({}, {"hypotheses": {"pion": 0.34, "kaon": 0.33, "proton": 0.33}}):
+        event = find(batch, detectors=["itof"], **shares_)["t0_event"]
+        means.append(np.mean((event["time"] - true) / event["time_error"]))
+    error = 1 / math.sqrt(n_events)
+    assert means[0] == pytest.approx(0, abs=0.15 + 4 * error)
+    # the same hits in both: their difference has little noise
+    assert means[1] - means[0] < -0.2 * math.sqrt(n / 30)
+
+
 def test_start_detector_and_beams():
     n_events = 4000
     sizes = [0, 1] * (n_events // 2)
