@@ -17,7 +17,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from flashdet import __version__
-from flashdet.cli import bench, card, inspect, lut, sim, warmup
+from flashdet.cli import bench, card, inspect, lut, report, sim, warmup
 from flashdet.errors import FlashDetError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.command("sim")(sim.sim)
 app.add_typer(card.app, name="card")
 app.add_typer(lut.app, name="lut")
 app.command("inspect")(inspect.inspect)
+app.command("report")(report.report)
 app.command("bench")(bench.bench)
 app.command("warmup")(warmup.warmup)
 

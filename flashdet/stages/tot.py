@@ -93,7 +93,7 @@ def make_signals(
     log_path : (n,) float64
         Mean over the hits of ln(path length in the sensor [cm]).
     n_clamped : int
-        Particles slower or faster than the tables.
+        Particles slower than the tables, which hold from p/m = 0.08 to the plateau.
     """
     track = batch["track"]
     n = track.n_rows
@@ -248,7 +248,6 @@ def _signal_kernel(
     n_kept: Integers, speed: Floats, path: Floats, chance: Floats, quantile: Floats, key: np.uint64,
     n_layers: NDArray[np.int8], signal: Floats, log_path: Floats,
 ) -> int:  # fmt: skip
-    highest = speed[0] + (N_SPEED - 1) / speed[1]
     log_thickness, step = math.log(thickness), N_PATH * _N_NODES
     values = np.empty(len(surfaces))
     n_clamped = 0
@@ -265,7 +264,8 @@ def _signal_kernel(
             s_start = along / inside if inside > 0.0 else along
             inverse = 1.0 / slope if slope != 0.0 else math.inf
             log_speed = math.log(pt[row] * math.sqrt(1.0 + slope * slope) / mass[row])
-            n_clamped += log_speed < speed[0] or log_speed > highest
+            # at the upper end the energy loss is constant: nothing is lost there
+            n_clamped += log_speed < speed[0]
             i, a = _node(speed, log_speed, N_SPEED)
             square = float(charge[row]) * float(charge[row])
             log_square = 0.0 if square == 1.0 else math.log(square)
@@ -372,7 +372,7 @@ class Tot(Stage):
     def run(self, batch: EventBatch, draw: Draw) -> StageOutput:
         """Simulate one batch; see `flashdet.stages.base.Stage`.
 
-        Counts: tracks with hits but too few for a signal, and particles outside the tables.
+        Counts: tracks with hits but too few for a signal, and particles too slow for the tables.
         """
         config = self.config
         n_layers, signal, log_path, n_clamped = make_signals(
@@ -390,6 +390,6 @@ class Tot(Stage):
         }
         counts = {
             "tracks with too few layers": int(np.count_nonzero((n_layers > 0) & (n_layers < config.min_layers))),
-            "out of range: p/m outside the tables of energy loss, edge used": n_clamped,
+            "out of range: p/m below the tables of energy loss, edge used": n_clamped,
         }
         return StageOutput((Table(self.name, batch["track"].offsets, columns),), counts)

@@ -1,0 +1,1 @@
+"""Pages about outputs: one HTML file with the plots that people look at first."""
