@@ -23,7 +23,7 @@ from flashdet.lut.cells import Cells
 from flashdet.lut.content import HOLE, MEASURED, SampleContent
 from flashdet.lut.pack import pack
 from flashdet.lut.robust import RobustFit, fit_core, fit_tail, relative_error
-from flashdet.lut.smooth import REACH, fill_shapes, pool_efficiency
+from flashdet.lut.smooth import REACH, fill_multiplicities, fill_shapes, pool_efficiency
 from flashdet.lut.table import Lut
 from flashdet.species import SPECIES, SPECIES_CHARGE, SPECIES_MASS, SPECIES_PDG
 
@@ -144,6 +144,7 @@ class _Builder:
         self.start = np.searchsorted(cell, np.arange(n + 1))
         self.radius = b.radius.centers[cell // (self.shape[1] * self.shape[2])]
         self.count = np.diff(self.start)
+        self.efficiency, self.efficiency_origin = self._efficiencies()
 
     def build(self) -> Lut:
         """Do all steps."""
@@ -194,20 +195,24 @@ class _Builder:
         for r in range(n_radius):
             weight = self.count.reshape(self.shape)[r].astype(np.float64)
             shapes[r], origin[r] = fill_shapes(shapes[r], weight, known[r], seen[r])
+        # without an efficiency a cell is of no use, and none is invented
+        origin[:, (self.efficiency_origin == HOLE).all(axis=0)] = HOLE
         valid = origin.ravel() != HOLE
         flat[valid, :5] = np.exp(flat[valid, :5])
         out = np.zeros((n_radius * n_eta * n_pt, 15))
         out[valid] = from_shape(flat[valid])
         return out, origin
 
-    def _table(self, covariance: NDArray[np.float64], origin: NDArray[np.uint8]) -> Lut:
-        b, i = self.cells.binning, self.index
+    def _efficiencies(self) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+        """Efficiencies of the innermost production radius over (nch, eta, pt), and where they come from."""
+        i, category = self.index, self.cells.categories.index(self.options.category)
         generated = self.cells.generated[i].sum(axis=0)[0]
-        category = self.cells.categories.index(self.options.category)
         found = self.cells.found[i, :, category].sum(axis=0)[0]
         pooled = [pool_efficiency(f, g, self.options.fewest_particles) for f, g in zip(found, generated, strict=True)]
-        efficiency = np.stack([p[0] for p in pooled])
-        self.efficiency_origin = np.stack([p[1] for p in pooled])
+        return fill_multiplicities(np.stack([p[0] for p in pooled]), np.stack([p[1] for p in pooled]))
+
+    def _table(self, covariance: NDArray[np.float64], origin: NDArray[np.uint8]) -> Lut:
+        b, i = self.cells.binning, self.index
         return Lut(
             species=self.species,
             pdg=SPECIES_PDG[i],
@@ -215,7 +220,7 @@ class _Builder:
             charge=SPECIES_CHARGE[i],
             field=self.cells.field,
             efficiency_axes=(b.nch, b.eta, b.pt),
-            efficiency=efficiency,
+            efficiency=self.efficiency,
             covariance_axes=(b.radius, b.eta, b.pt),
             covariance=covariance.reshape(*self.shape, 15),
             valid=origin != HOLE,

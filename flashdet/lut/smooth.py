@@ -124,3 +124,33 @@ def pool_efficiency(
                 origin[e, t] = MEASURED if reach == 0 else POOLED if generated[e, t] else EXTRAPOLATED
                 break
     return efficiency, origin
+
+
+def fill_multiplicities(
+    efficiency: NDArray[np.float64], origin: NDArray[np.uint8]
+) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+    """Efficiencies of multiplicities without particles: linear between those with some, constant beyond them.
+
+    Parameters
+    ----------
+    efficiency : (n_nch, n_eta, n_pt) float64
+        Of `pool_efficiency` for each multiplicity.
+    origin : (n_nch, n_eta, n_pt) uint8
+        Likewise.
+
+    Returns
+    -------
+    efficiency : (n_nch, n_eta, n_pt) float64
+    origin : (n_nch, n_eta, n_pt) uint8
+        `POOLED` between known multiplicities, `EXTRAPOLATED` beyond them, `HOLE` where none is known.
+    """
+    filled, marks = efficiency.copy(), origin.copy()
+    bins = np.arange(len(efficiency))
+    for e, t in np.ndindex(*efficiency.shape[1:]):
+        known = np.flatnonzero(origin[:, e, t] != HOLE)
+        gaps = np.flatnonzero(origin[:, e, t] == HOLE)
+        if len(known) and len(gaps):
+            filled[gaps, e, t] = np.interp(bins[gaps], known, efficiency[known, e, t])
+            between = (gaps > known[0]) & (gaps < known[-1])
+            marks[gaps, e, t] = np.where(between, POOLED, EXTRAPOLATED)
+    return filled, marks
