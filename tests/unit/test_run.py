@@ -12,7 +12,9 @@ from flashdet import registry, simulate
 from flashdet.card import Card
 from flashdet.errors import CardError, InputError, OutputError
 from flashdet.event import EventBatch
+from flashdet.io import output
 from flashdet.io.hepmc.interface import Skipped
+from flashdet.io.nano import NanoWriter
 from flashdet.io.read import read, read_header
 from flashdet.provenance import read_manifest, verify
 from flashdet.registry import Registry
@@ -33,6 +35,8 @@ N_EVENTS = 40
 class FakeReader:
     """Gives events that are there already."""
 
+    size = 7
+
     def __init__(self, inputs, *, first, events, on_bad_event):
         stop = N_EVENTS if events is None else first + events
         self.range, self.skipped, self.counts = (
@@ -45,10 +49,10 @@ class FakeReader:
             self.skipped = [Skipped("broken.hepmc, event 3", "garbled", 2)]
 
     def batches(self):
-        for i in range(*self.range, 7):
-            if self.failing and i > 7:
+        for i in range(*self.range, self.size):
+            if self.failing and i > self.size:
                 raise InputError("garbled", "broken.hepmc")
-            yield all_events().slice_events(i, min(i + 7, self.range[1]))
+            yield all_events().slice_events(i, min(i + self.size, self.range[1]))
 
     def close(self):
         pass
@@ -126,6 +130,43 @@ def test_files_are_bitwise_equal_for_any_number_of_threads(threads):
     assert Path("one.root").read_bytes() == Path("many.root").read_bytes()
 
 
+@pytest.mark.parametrize(("threads", "size"), [(2, 7), (1, 3), (3, 40)])
+def test_aod_files_are_bitwise_equal_for_any_threads_and_batches(monkeypatch, threads, size):
+    monkeypatch.setitem(output.CHUNK_ROWS, "event", 9)
+    card = Card.load("card.yaml", ["output.format=aod"])
+    run(job(card=card, output=Path("one.root")))
+    monkeypatch.setattr(FakeReader, "size", size)
+    summary = run(job(card=card, output=Path("many.root"), threads=threads))
+    assert Path("one.root").read_bytes() == Path("many.root").read_bytes()
+    assert summary.n_events == N_EVENTS
+
+
+def test_manifest_and_header_say_which_particles_are_in_the_file():
+    card = Card.load("card.yaml", ["output.format=aod"])
+    n_particles = all_events()["particle"].n_rows
+    manifest = read_manifest(run(job(card=card)).output)
+    assert manifest["particles"] == {"kept": "acceptance", "read": n_particles, "written": n_particles}
+    assert read_header("in.aod.root")["particles"] == "acceptance"
+    card = Card.load("card.yaml", ["output.format=aod", "output.particles=tracked"])
+    manifest = read_manifest(run(job(card=card, overwrite=True)).output)
+    assert manifest["particles"]["kept"] == "tracked"
+    assert manifest["particles"]["written"] == 0  # the card makes no tracks
+    assert read_manifest(run(job()).output)["particles"]["kept"] == "all"
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_failing_writer_leaves_nothing(monkeypatch, threads):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    before = set(Path().iterdir())
+    monkeypatch.setattr(NanoWriter, "_write_chunk", fail)
+    monkeypatch.setitem(output.CHUNK_ROWS, "event", 9)
+    with pytest.raises(OutputError, match="No space left"):
+        run(job(threads=threads))
+    assert set(Path().iterdir()) == before
+
+
 def test_parts_of_the_input_give_the_same_events():
     whole = run(job(output=Path("whole.root")))
     run(job(output=Path("one.root"), events=13))
@@ -145,9 +186,10 @@ def test_events_that_are_skipped_are_counted_and_named():
 
 def test_a_failing_input_leaves_nothing():
     before = set(Path().iterdir())
-    with pytest.raises(InputError, match="garbled"):
-        run(job(inputs=("broken.hepmc",)))
-    assert set(Path().iterdir()) == before
+    for threads in (1, 2):
+        with pytest.raises(InputError, match="garbled"):
+            run(job(inputs=("broken.hepmc",), threads=threads))
+        assert set(Path().iterdir()) == before
 
 
 @pytest.mark.parametrize("threads", [1, 3])
