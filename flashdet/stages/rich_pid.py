@@ -43,6 +43,9 @@ Integers = NDArray[np.int64]
 _NEAR = 5.0
 _ROOT2 = math.sqrt(2.0)
 _LOG_ROOT_2PI = 0.5 * math.log(2.0 * math.pi)
+#: (m/z)^2 of each hypothesis.
+_SLOWNESS = np.square(MASS / CHARGE)
+_SLOWNESS.flags.writeable = False
 #: log n!, in a table because lgamma takes 30 ns.
 _LOG_FACTORIAL = np.array([math.lgamma(n + 1.0) for n in range(256)])
 _LOG_FACTORIAL.flags.writeable = False
@@ -118,9 +121,9 @@ def _positive_part(mean: float, sigma: float) -> float:
 
 
 @inline
-def _log_poisson(n: int, mean: float, floor: float) -> float:
-    """Log of the Poisson probability without its n!, of at least `floor` photons on average."""
-    mean = max(mean, floor)
+def _log_gas(n: int, ratio: float, yield_: float, index: float, floor: float) -> float:
+    """Log of the Poisson probability of photons of the gas, without n!, of at least `floor` photons on average."""
+    mean = max(yield_ * (1.0 - (1.0 + ratio) / (index * index)), floor)
     return n * math.log(mean) - mean
 
 
@@ -149,17 +152,18 @@ def _light(square: float, charge: float, u: float, v: float, density: float, opt
 @inline
 def _log_sum(a: float, b: float) -> float:
     """log(exp(a) + exp(b)); what is e^40 times smaller is left out."""
-    if a > b + 40.0:
-        return a
-    if b > a + 40.0:
-        return b
-    return max(a, b) + math.log1p(math.exp(-abs(a - b)))
+    distance = abs(a - b)
+    if distance > 40.0:
+        return max(a, b)
+    small = math.exp(-distance)
+    # the next term of the series is below 1e-16
+    return max(a, b) + (small - 0.5 * small * small if distance > 12.0 else math.log1p(small))
 
 
 @inline
-def _expectation(ratio: float, relative: float, index: float) -> tuple[float, float]:
-    """sin^2(theta) for (m/p)^2 = `ratio`, negative below threshold, and its error."""
-    return 1.0 - (1.0 + ratio) / (index * index), 2.0 * ratio * relative / (index * index)
+def _log_ring(n: int, mean: float, noise: float, pull: float, variance: float) -> float:
+    """Log of the density of a ring of `n` photons, without n!, at the squared distance `pull` from expectation."""
+    return n * math.log(mean + noise) - mean - noise - 0.5 * (pull + math.log(variance)) - _LOG_ROOT_2PI
 
 
 @kernel
@@ -176,48 +180,43 @@ def _compare_kernel(
             continue
         optic = optics[row[i]]
         relative = math.sqrt(max(log_momentum_variance(tgl[i], q_over_pt[i], cov[i]), 0.0))
-        inverse = 1.0 / rigidity(tgl[i], q_over_pt[i])
+        # no division per hypothesis
+        bend, inverse = 1.0 / (optic[INDEX] * optic[INDEX]), 1.0 / rigidity(tgl[i], q_over_pt[i]) ** 2
         n, sine, cosine, outlier, ghost = n_photons[i], 0.0, 1.0, 0.0, -np.inf
         if found[i]:
             sine, cosine = math.sin(angle[i]), math.cos(angle[i])
             outlier, ghost = _other_rings(n, sine * sine, u[i], v[i], density[i], outliers, optic)
         dark = _log_sum(outlier, ghost)
         for h in range(N_SPECIES):
-            ratio = MASS[h] / CHARGE[h] * inverse
-            ratio *= ratio
-            square, sigma = _expectation(ratio, relative, optic[INDEX])
+            ratio = _SLOWNESS[h] * inverse
+            # sin^2(theta), negative below threshold, and its error
+            square, sigma = 1.0 - (1.0 + ratio) * bend, 2.0 * ratio * relative * bend
             value = dark if found[i] else 0.0
             if square > -_NEAR * sigma:
                 ring, ring_cosine = math.sqrt(max(square, 0.0)), math.sqrt(1.0 - max(square, 0.0))
                 # the slope of sin^2 between expected and measured angle
                 slope = sine * ring_cosine + cosine * ring if found[i] else 2.0 * ring * ring_cosine
+                steep = 1.0 / slope if slope > 0.0 else 0.0
+                shift = sigma * steep
                 if square > 0.0:
-                    expected[h, i], error[h, i] = math.acos(ring_cosine), sigma / slope
+                    expected[h, i], error[h, i] = math.acos(ring_cosine), shift
                 if found[i]:
-                    shift, distance = sigma / slope, sine * sine - square
                     variance = angle_error[i] * angle_error[i] + shift * shift
-                    if square > 0.0:
-                        n_sigma[h, i] = (angle[i] - expected[h, i]) / math.sqrt(variance)
+                    weight, distance = 1.0 / variance, sine * sine - square
+                    # NaN below threshold, as the expected angle
+                    n_sigma[h, i] = (angle[i] - expected[h, i]) * math.sqrt(weight)
                     # momentum and angle together know sin^2 best: that many photons are expected
-                    best = square + shift * shift / variance * distance
-                    pull = distance * distance / (slope * slope * variance)
+                    best = square + shift * shift * weight * distance
                     if best > 0.0:
                         mean, noise = _light(best, CHARGE[h], u[i], v[i], density[i], optic)
-                        own = (
-                            n * math.log(mean + noise)
-                            - mean
-                            - noise
-                            - 0.5 * (pull + math.log(variance))
-                            - _LOG_ROOT_2PI
-                        )
-                        # a ghost instead of the track's own ring: if none of its photons is seen
+                        own = _log_ring(n, mean, noise, distance * distance * steep * steep * weight, variance)
+                        # or a ghost, if none of its photons is seen
                         value = _log_sum(own, _log_sum(outlier, ghost - mean))
                 else:
                     mean, noise = _light(_positive_part(square, sigma), CHARGE[h], u[i], v[i], density[i], optic)
                     value = math.log(outliers + (1.0 - outliers) * _no_ring(mean + noise, threshold[i]))
             if gas_yield > 0.0:
-                bright, _ = _expectation(ratio, relative, gas_index)
-                value += _log_poisson(n_gas[i], gas_yield * CHARGE[h] * CHARGE[h] * max(bright, 0.0), outliers)
+                value += _log_gas(n_gas[i], ratio, gas_yield * CHARGE[h] * CHARGE[h], gas_index, outliers)
             log_likelihood[h, i] = value
 
 

@@ -114,32 +114,34 @@ def make_rings(
     n = len(crossings.optic)
     signal, cosine, n_photons, n_gas = np.zeros(n, np.int32), np.empty(n), np.zeros(n, np.int32), np.zeros(n, np.int32)
     truth = (track["particle_index"], track["pt_true"], track["eta_true"], track["mass_true"], track["charge_true"])
-    windows = np.zeros(n)
-    where = (crossings.optic, crossings.cell, crossings.u, crossings.v)
-    _signal_kernel(
-        offsets, event_key, *truth, *where[:1], *where[2:], geometry.optics, draw.key, signal, cosine, windows
-    )
-    if config.gas is not None:
-        gas = config.gas
-        yield_ = gas.photon_yield * gas.length
-        _gas_kernel(
-            offsets, event_key, *truth, crossings.optic, gas.refractive_index, yield_, draw.key, n_gas
-        )  # fmt: skip
-    density = np.zeros(n)
-    noise = config.background
-    if noise is not None:
-        dark = noise.dark_count_rate * noise.time_window
-        _density_kernel(
-            offsets, *where[:2], signal, dark, noise.overlap, geometry.areas, np.zeros(len(geometry.areas)), density
-        )
-    found, angle, error = np.empty(n, np.bool_), np.empty(n), np.empty(n)
-    threshold = np.empty(n, np.int32)
-    significance = 0.0 if noise is None else noise.min_significance
+    windows, where = np.zeros(n), (crossings.optic, crossings.u, crossings.v)
+    _signal_kernel(offsets, event_key, *truth, *where, geometry.optics, draw.key, signal, cosine, windows)
+    gas = config.gas
+    if gas is not None:
+        light = gas.photon_yield * gas.length
+        _gas_kernel(offsets, event_key, *truth, crossings.optic, gas.refractive_index, light, draw.key, n_gas)
+    density = _densities(offsets, crossings, signal, geometry, config)
+    found, angle, error, threshold = np.empty(n, np.bool_), np.empty(n), np.empty(n), np.empty(n, np.int32)
+    significance = 0.0 if config.background is None else config.background.min_significance
     n_ghosts = _ring_kernel(
-        offsets, event_key, truth[0], crossings.optic, crossings.u, crossings.v, geometry.optics, signal, cosine,
+        offsets, event_key, truth[0], *where, geometry.optics, signal, cosine,
         windows, density, config.min_photons, significance, draw.key, n_photons, found, angle, error, threshold,
     )  # fmt: skip
     return Rings(n_photons, found, angle, error, n_gas, density, threshold, int(n_ghosts))
+
+
+def _densities(
+    offsets: Integers, crossings: Crossings, signal: NDArray[np.int32], geometry: Geometry, config: RichConfig
+) -> Floats:
+    """Expected background hits per area around each track: dark counts and the photons of the others on its tile."""
+    density, noise = np.zeros(len(signal)), config.background
+    if noise is not None:
+        dark = noise.dark_count_rate * noise.time_window
+        hits = np.zeros(len(geometry.areas))
+        _density_kernel(
+            offsets, crossings.optic, crossings.cell, signal, dark, noise.overlap, geometry.areas, hits, density
+        )
+    return density
 
 
 # --- kernels ---------------------------------------------------------------------------------------------------------
