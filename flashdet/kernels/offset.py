@@ -105,12 +105,13 @@ def _stretch(
     for i in range(n):
         mask = 0
         for h in range(d.shape[1]):
-            if amplitude[i, h] > 0.0:
-                reach = _NEAR / math.sqrt(inverse[i, h])
-                begin = max(0.0, math.floor((d[i, h] - reach - first) / width))
-                end = min(_BINS, math.floor((d[i, h] + reach - first) / width) + 1.0)
-                if begin < end:
-                    mask |= ((1 << int(end - begin)) - 1) << int(begin)
+            if amplitude[i, h] == 0.0:
+                break
+            reach = _NEAR / math.sqrt(inverse[i, h])
+            begin = max(0.0, math.floor((d[i, h] - reach - first) / width))
+            end = min(_BINS, math.floor((d[i, h] + reach - first) / width) + 1.0)
+            if begin < end:
+                mask |= ((1 << int(end - begin)) - 1) << int(begin)
         carry = ones & mask
         ones ^= mask
         fours ^= twos & carry
@@ -168,8 +169,9 @@ def _sum_on_grid(
     for i in range(n):
         best = 0.0
         for h in range(d.shape[1]):
-            if amplitude[i, h] > 0.0:
-                best = max(best, inverse[i, h])
+            if amplitude[i, h] == 0.0:
+                break
+            best = max(best, inverse[i, h])
         information += best
     step = _STEP / math.sqrt(information)
     first, last = _stretch(d, inverse, amplitude, n, sigma_prior)
@@ -182,8 +184,9 @@ def _sum_on_grid(
         row = scratch[1 + i]
         row[:n_points] = 1.0
         for h in range(d.shape[1]):
-            if amplitude[i, h] > 0.0:
-                _add_peak(row, first, step, n_points, d[i, h], inverse[i, h], amplitude[i, h])
+            if amplitude[i, h] == 0.0:
+                break
+            _add_peak(row, first, step, n_points, d[i, h], inverse[i, h], amplitude[i, h])
         for k in range(n_points):
             product[k] *= row[k]
     for i in range(n):
@@ -201,7 +204,7 @@ def _slopes(d: Floats, inverse: Floats, amplitude: Floats, i: int, t: float) -> 
     total, gradient, square, certain = 1.0, 0.0, 0.0, 0.0
     for h in range(d.shape[1]):
         if amplitude[i, h] == 0.0:
-            continue
+            break
         pull = (d[i, h] - t) * inverse[i, h]
         exponent = 0.5 * (d[i, h] - t) * pull
         if exponent < 0.5 * _CUT * _CUT:
@@ -225,8 +228,9 @@ def _vote(
     stride = 1 + (n - 1) // _VOTERS
     for i in range(0, n, stride):
         for h in range(d.shape[1]):
-            if amplitude[i, h] > 0.0:
-                narrowest = max(narrowest, inverse[i, h])
+            if amplitude[i, h] == 0.0:
+                break
+            narrowest = max(narrowest, inverse[i, h])
     first = -_REACH * sigma_prior
     step = 1.0 / math.sqrt(narrowest)
     n_points = int(-2.0 * first / step) + 1
@@ -305,7 +309,7 @@ def common_offset(
     ----------
     d, inverse, amplitude : (capacity, n_hypotheses) float64
         Offset, inverse variance and peak likelihood over outlier density of each measurement and hypothesis; an
-        amplitude of 0 switches a hypothesis off.
+        amplitude of 0 ends the list of a measurement.
     n : int
         Rows in use.
     sigma_prior : float

@@ -321,7 +321,7 @@ def _describe(
     d^T C^-1 d - B^2/A, tells hypotheses apart without any t.
     """
     n_layers, n_hypotheses = expected.shape[0], expected.shape[1]
-    n_hits, best, sharpest = 0, 0.0, 0.0
+    n_used, n_hits, best, sharpest = 0, 0, 0.0, 0.0
     for h in range(n_hypotheses):
         weight, weight_e, weight_ee, weight_d, weight_de, weight_dd = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         peak, n_hits = share[h], 0
@@ -342,22 +342,25 @@ def _describe(
         scale = 1.0 / (1.0 + weight_ee)
         information = weight - scale * weight_e * weight_e
         moment = weight_d - scale * weight_e * weight_de
-        offset[h], inverse[h], amplitude[h] = moment / information, information, peak * math.sqrt(scale)
+        center, height = moment / information, peak * math.sqrt(scale)
         if n_hits > 1:
-            chi2 = weight_dd - scale * weight_de * weight_de - moment * offset[h]
-            amplitude[h] = amplitude[h] * math.exp(-0.5 * chi2) if chi2 < _CHI2_MAX else 0.0
-        best = max(best, amplitude[h])
-    if n_layers > 1:
-        amplitude[n_hypotheses:] = 0.0
+            chi2 = weight_dd - scale * weight_de * weight_de - moment * center
+            height = height * math.exp(-0.5 * chi2) if chi2 < _CHI2_MAX else 0.0
+        if height > 0.0:
+            offset[n_used], inverse[n_used], amplitude[n_used] = center, information, height
+            n_used += 1
+        best = max(best, height)
     if n_hits > 1 and sharpest > _ALONE * best:
         for layer in range(n_layers):
             if math.isnan(time[layer, i]):
                 continue
             for h in range(n_hypotheses):
-                j, e = h + (layer + 1) * n_hypotheses, error[layer, h, i]
+                e = error[layer, h, i]
                 variance = sigma[layer, i] * sigma[layer, i] + e * e
-                offset[j], inverse[j] = time[layer, i] - expected[layer, h, i] - shift, 1.0 / variance
-                amplitude[j] = share[h] * odds / math.sqrt(variance)
+                offset[n_used], inverse[n_used] = time[layer, i] - expected[layer, h, i] - shift, 1.0 / variance
+                amplitude[n_used] = share[h] * odds / math.sqrt(variance)
+                n_used += 1
+    amplitude[n_used:] = 0.0
 
 
 @kernel
