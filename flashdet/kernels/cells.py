@@ -38,22 +38,21 @@ class Cells(NamedTuple):
     following: NDArray[np.int64]
 
 
-def make_cells(n_per_event: int, n: int) -> Cells:
-    """Memory of a hash.
+def make_cells(offsets: NDArray[np.int64]) -> Cells:
+    """Memory of a hash for items numbered through a batch.
 
     Parameters
     ----------
-    n_per_event : int
-        Most items of an event: at most half of the slots are taken.
-    n : int
-        Items of the batch, numbered from 0.
+    offsets : (n_events + 1,) int64
+        Items of the events; in the largest event at most half of the slots are taken.
 
     Returns
     -------
     Cells
     """
-    size = 1 << max(4, (2 * n_per_event).bit_length())
-    return Cells(np.empty(size, np.int64), np.full(size, -1, np.int64), np.empty(size, np.int64), np.empty(n, np.int64))
+    size = 1 << max(4, (2 * int(np.diff(offsets).max(initial=0))).bit_length())
+    following = np.empty(offsets[-1], np.int64)
+    return Cells(np.empty(size, np.int64), np.full(size, -1, np.int64), np.empty(size, np.int64), following)
 
 
 @inline

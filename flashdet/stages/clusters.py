@@ -142,6 +142,22 @@ def _ionise(charge2: float, kinetic: float, g: float, ionisation: Floats) -> flo
 
 
 @inline
+def _may_hit(x: float, y: float, z: float, tgl: float, surfaces: Floats) -> bool:
+    """False if no surface can be met: the way to a cylinder is at least its distance, however the path bends.
+
+    Spares the exact crossing for particles that leave a barrel through its ends.
+    """
+    from_axis = math.sqrt(x * x + y * y)
+    possible = False
+    for i in range(surfaces.shape[0]):
+        if surfaces[i, 0] == CYLINDER:
+            possible |= abs(tgl) * (surfaces[i, 1] - from_axis) <= surfaces[i, 2] + abs(z)
+        else:
+            possible |= (surfaces[i, 1] - z) * tgl > 0.0
+    return possible
+
+
+@inline
 def _deposit(
     x: float, y: float, z: float, t: float, phi: float, tgl: float, k: float, total: float, mass: float,
     charge2: float, pdg: int, origin: int, index: int, event_key: np.uint64, key: np.uint64, surfaces: Floats,
@@ -234,6 +250,8 @@ def make_deposits(
             px, py, total = neutrals.px[i], neutrals.py[i], neutrals.energy[i]
             # a photon along the beam has an infinite slope and reaches no surface
             tgl = neutrals.pz[i] / math.sqrt(px * px + py * py)
+            if not _may_hit(neutrals.vx[i], neutrals.vy[i], neutrals.vz[i], tgl, surfaces):
+                continue
             is_photon = code == 22
             _, made = _deposit(
                 neutrals.vx[i], neutrals.vy[i], neutrals.vz[i], neutrals.vt[i] + collision_time[event],
@@ -244,6 +262,9 @@ def make_deposits(
             n += made
         for i in range(charged_offsets[event], charged_offsets[event + 1]):
             tgl, charge, mass = math.sinh(charged.eta[i]), float(charged.charge[i]), charged.mass[i]
+            surface[i], deposit_of[i] = -1, -1
+            if not _may_hit(charged.vx[i], charged.vy[i], charged.vz[i], tgl, surfaces):
+                continue
             total = math.sqrt(charged.pt[i] ** 2 * (1.0 + tgl * tgl) + mass * mass)
             species = charged.species[i]
             surface[i], made = _deposit(

@@ -43,7 +43,15 @@ from flashdet.stages.clusters import (
     make_deposits,
     measure_clusters,
 )
-from flashdet.stages.matching import Tracks, compare_hypothesis, link_rows, match_nearest, match_truth, prepare_tracks
+from flashdet.stages.matching import (
+    Tracks,
+    compare_hypothesis,
+    gather,
+    link_rows,
+    match_nearest,
+    match_truth,
+    prepare_tracks,
+)
 from flashdet.stages.merging import merge_deposits
 from flashdet.stages.pid import by_species
 from flashdet.stages.rows import empty_columns
@@ -246,8 +254,7 @@ class EMCal(Stage):
         leader = np.arange(offsets[-1])
         if self.config.merging:
             distance = self.config.merging.distance * self.config.widths.moliere_radius
-            cells = make_cells(_largest(offsets), int(offsets[-1]))
-            merge_deposits(deposits, offsets, self._surfaces, float(distance), cells, leader)
+            merge_deposits(deposits, offsets, self._surfaces, float(distance), make_cells(offsets), leader)
         clusters = Clusters(*empty_columns(EMCAL_CLUSTER, int(offsets[-1])))
         cluster_offsets, cluster_of = np.empty(n_events + 1, np.int64), np.empty(offsets[-1], np.int64)
         lost = np.zeros(3, np.int64)
@@ -259,10 +266,10 @@ class EMCal(Stage):
         if self.config.matching:
             surface = np.empty(track.n_rows, np.int8)
             tracks = Tracks(*(track[c] for c in Tracks._fields))
-            cells = make_cells(_largest(cluster_offsets), int(cluster_offsets[-1]))
             match_nearest(
                 track.offsets, tracks, float(self.setup.magnetic_field), self._surfaces,
-                float(self.config.matching.distance), cells, cluster_offsets, clusters, surface, row, gap,
+                float(self.config.matching.distance), make_cells(cluster_offsets), cluster_offsets, clusters, surface,
+                row, gap,
             )  # fmt: skip
         else:
             # a track without a row among the charged particles (there is none) would reach no surface
@@ -276,7 +283,7 @@ class EMCal(Stage):
             "neutral hadrons below threshold": int(lost[2]),
         }
         rows = {name: values[: cluster_offsets[-1]] for name, values in clusters._asdict().items()}
-        mine = self._match(track, surface, row, gap, rows, cluster_offsets)
+        mine = self._match(track, surface, row, gap, clusters, cluster_offsets)
         return StageOutput((mine, Table(f"{self.name}_cluster", cluster_offsets, rows)), counts)
 
     def _charged(self, batch: EventBatch) -> _Charged:
@@ -315,20 +322,18 @@ class EMCal(Stage):
         return deposits, offsets, surface, deposit_of
 
     def _match(
-        self, track: Table, surface: NDArray[np.int8], row: NDArray[np.int64], gap: Floats, clusters: dict[str, Any],
+        self, track: Table, surface: NDArray[np.int8], row: NDArray[np.int64], gap: Floats, clusters: Clusters,
         cluster_offsets: NDArray[np.int64],
     ) -> Table:  # fmt: skip
         """Rows of the tracks, with the expectations of all species."""
         tgl, q_over_pt, n = track["tgl"], track["q_over_pt"], track.n_rows
-        has_signal = row >= 0
-        energy, energy_error, time, width = (np.full(n, np.nan) for _ in range(4))
-        names = ("energy", "energy_error", "time", "n_sigma_width")
-        for values, name in zip((energy, energy_error, time, width), names, strict=True):
-            values[has_signal] = clusters[name][row[has_signal]]
+        index, values = np.empty(n, np.int32), np.empty((4, n))
+        gather(row, track.offsets, cluster_offsets, clusters, index, values)
+        energy, energy_error, time, width = values
         columns = {
             "has_acceptance": surface >= 0,
-            "has_signal": has_signal,
-            "cluster_index": np.where(has_signal, row - cluster_offsets[track.event_index], -1).astype(np.int32),
+            "has_signal": row >= 0,
+            "cluster_index": index,
             "energy": energy,
             "energy_error": energy_error,
             "e_over_p": energy * np.abs(q_over_pt) / np.sqrt(1.0 + tgl * tgl),
@@ -370,11 +375,6 @@ def _converted(batch: EventBatch) -> NDArray[np.bool_]:
     if (photon >= 0).any():
         is_gone[(photon + particle.offsets[charged.event_index])[photon >= 0]] = True
     return is_gone
-
-
-def _largest(offsets: NDArray[np.int64]) -> int:
-    """Rows of the largest event."""
-    return int(np.diff(offsets).max(initial=0))
 
 
 def _pack_response(config: EMCalConfig) -> Response:

@@ -165,6 +165,35 @@ def match_nearest(
 
 
 @kernel
+def gather(
+    row: NDArray[np.int64], offsets: NDArray[np.int64], cluster_offsets: NDArray[np.int64], clusters: Clusters,
+    index: NDArray[np.int32], values: Floats,
+) -> None:  # fmt: skip
+    """Values of the clusters that the tracks have.
+
+    Parameters
+    ----------
+    row : (n_tracks,) int64
+        From `match_truth` or `match_nearest`.
+    offsets, cluster_offsets : (n_events + 1,) int64
+        Rows of the events.
+    clusters : Clusters
+    index : (n_tracks,) int32
+        Out: row of the cluster within the event, -1 if none.
+    values : (4, n_tracks) float64
+        Out: energy, its error, time, n-sigma of the width; NaN without a cluster.
+    """
+    for event in range(len(offsets) - 1):
+        for i in range(offsets[event], offsets[event + 1]):
+            j = row[i]
+            index[i] = j - cluster_offsets[event] if j >= 0 else -1
+            values[0, i] = clusters.energy[j] if j >= 0 else np.nan
+            values[1, i] = clusters.energy_error[j] if j >= 0 else np.nan
+            values[2, i] = clusters.time[j] if j >= 0 else np.nan
+            values[3, i] = clusters.n_sigma_width[j] if j >= 0 else np.nan
+
+
+@kernel
 def prepare_tracks(
     tgl: Floats, q_over_pt: Floats, cov: Floats, surface: NDArray[np.int8], regions: Floats, rigidity2: Floats,
     spread2: Floats, squares: Floats,
