@@ -67,3 +67,35 @@ def test_wrong_arguments_and_files(files, tmp_path, capsys):
     (tmp_path / "no.root").write_bytes(b"root, but not really")
     assert execute(["lut", "build", "sample", str(tmp_path / "no.root"), "--field", "2 T", *out]) == 3
     assert "no.root" in capsys.readouterr().err
+
+
+CARD = """
+schema_version: 1
+detector: test
+magnetic_field: 2 T
+luts: {{pion: {lut}}}
+stages: [{{kind: propagate}}, {{kind: tracking, smearing: {smearing}}}]
+"""
+
+
+def test_cards_draw_from_the_library(files, tmp_path, capsys):
+    """Residuals drawn from a table give that table again; tables without residuals are refused."""
+    folder, paths = files
+    table = folder / "tables" / "pion.lut.npz"
+    if not table.exists():
+        assert execute(["lut", "build", "sample", *paths, *AXES, "-o", str(table.parent)]) == 0
+    card = tmp_path / "card.yaml"
+    card.write_text(CARD.format(lut=table, smearing="library"))
+    gun = "gun:pdg=211/-211,pt=0.3..10,shape=log,eta=-1..1,n=200,particles=40,seed=9"
+    out = tmp_path / "out.aod.root"
+    assert execute(["sim", gun, "--card", str(card), "-o", str(out), "--quiet"]) == 0
+    again = tmp_path / "again"
+    assert execute(["lut", "build", "sample", str(out), *AXES, "-o", str(again)]) == 0
+    first, second = read_table(table), read_table(again / "pion.lut.npz")
+    ratio = np.sqrt(second.covariance[..., DIAGONAL] / first.covariance[..., DIAGONAL])
+    assert ratio.mean() == pytest.approx(1.0, abs=0.02)
+    assert ratio == pytest.approx(1.0, abs=0.3)
+    capsys.readouterr()
+    card.write_text(CARD.format(lut="reference_barrel/pion", smearing="library"))
+    assert execute(["sim", gun, "--card", str(card), "-o", str(tmp_path / "no.aod.root"), "--quiet"]) != 0
+    assert "needs LUTs made from full simulation; not so: pion" in capsys.readouterr().err
