@@ -326,13 +326,18 @@ def draw_combination(batch: EventBatch) -> Section:
     p = rigidity(batch)
     for s in COMMON:
         result = select(species, table[f"probability_{SPECIES[s]}"], s, 0.5, p * SPECIES_CHARGE[s], P_EDGES)
-        points(left, P_EDGES, result.efficiency, result.efficiency_error, color=COLORS[s], label=LABELS[s])
-        points(right, P_EDGES, result.purity, result.purity_error, color=COLORS[s], label=LABELS[s])
+        # errors above 0.15 are those of a handful of tracks
+        for ax, value, error in (
+            (left, result.efficiency, result.efficiency_error),
+            (right, result.purity, result.purity_error),
+        ):
+            points(ax, P_EDGES, np.where(error < 0.15, value, np.nan), error, color=COLORS[s], label=LABELS[s])
     left.set(xlabel=r"$p$ [GeV/$c$]", ylabel="efficiency", ylim=(0, 1.08))
     right.set(xlabel=r"$p$ [GeV/$c$]", ylabel="purity in this file", ylim=(0, 1.08))
     for ax in (left, right):
         log_axis(ax)
-    left.legend(ncols=2, fontsize=9)
+    if left.get_legend_handles_labels()[1]:
+        left.legend(ncols=2, fontsize=9)
     matrix = confusion(species, table["most_likely"], len(SPECIES))
     shown = [i for i in range(len(SPECIES)) if np.isfinite(matrix[i]).all()]
     rows = [("true \\ identified", *(SPECIES[i] for i in shown), "others", "none")]
@@ -341,6 +346,7 @@ def draw_combination(batch: EventBatch) -> Section:
         rows.append((SPECIES[i], *(f"{v:.3f}" for v in (*matrix[i, shown], others, matrix[i, -1]))))
     text = (
         f"Selections with a probability above 0.5 in {table.name}. The purity depends on the particles of the input. "
-        "The table gives how often tracks of each true species are identified as which."
+        "Bins with an error above 0.15 are left out. The table gives how often tracks of each true species are "
+        "identified as which."
     )
     return Section(title, text, [(picture(figure), "efficiency and purity against momentum")], rows)
