@@ -42,7 +42,7 @@ def build_sample(
     field: Annotated[str, typer.Option("--field", help="Magnetic field of the simulation along z, e.g. '2 T'.")],
     output: Output,
     mapping: Annotated[
-        str | None, typer.Option("--map", help="Mapping YAML of flat tables, or the name of a shipped one (acts_csv).")
+        str | None, typer.Option("--map", help="Mapping YAML of flat tables, or the name of a shipped one (acts_root).")
     ] = None,
     nch: Annotated[str, typer.Option("--nch", help=f"Cells in dN_ch/deta: {_AXIS_HELP}")] = "1:1:1e4:log",
     radius: Annotated[str, typer.Option("--radius", help=f"In the production radius [cm]: {_AXIS_HELP}")] = "1:0:100",

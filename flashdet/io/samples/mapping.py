@@ -1,6 +1,6 @@
 """Which column of a table of full simulation is what: the mapping YAML, read as strictly as a card.
 
-Shipped mappings (``acts_csv``, ``acts_root``) are examples; `flashdet.io.samples.flat` reads the tables.
+The shipped mapping ``acts_root`` is an example; `flashdet.io.samples.flat` reads the tables.
 """
 
 from __future__ import annotations
