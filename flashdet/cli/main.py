@@ -17,7 +17,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from flashdet import __version__
-from flashdet.cli import bench, card, inspect, lut, report, sim, warmup
+from flashdet.cli import bench, card, collector, inspect, lut, report, sim, warmup
 from flashdet.errors import FlashDetError
 
 app = typer.Typer(
@@ -109,4 +109,5 @@ def execute(arguments: Sequence[str]) -> int:
 
 def main() -> NoReturn:
     """Entry point of the command."""
+    collector.relax()
     sys.exit(execute(sys.argv[1:]))

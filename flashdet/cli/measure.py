@@ -20,6 +20,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flashdet.cli import collector
+
 if TYPE_CHECKING:
     from flashdet.pipeline import Pipeline
     from flashdet.run import Job
@@ -191,6 +193,7 @@ def measure(make_job: Callable[[], Job], repeat: int, pyhepmc_events: int | None
     _import_everything()
     phase("imports")
     job = make_job()
+    collector.resume()
     phase("card")
     from flashdet import registry
     from flashdet.pipeline import Pipeline

@@ -47,6 +47,7 @@ def sim(
 ) -> None:
     """Simulate generator events: HepMC in, tracks and PID signals out."""
     from flashdet.card import Card
+    from flashdet.cli import collector
     from flashdet.run import Job
 
     job = Job(
@@ -61,6 +62,7 @@ def sim(
         on_bad_event=on_bad_event.value,
         overwrite=overwrite,
     )
+    collector.resume()
     summary = _run(job, show=not quiet and sys.stderr.isatty())
     if not quiet:
         print(summary.text, file=sys.stderr)

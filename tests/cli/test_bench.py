@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flashdet.cli import measure
+from flashdet.cli import collector, measure
 from flashdet.cli.main import execute
 from flashdet.cli.warmup import TEXTS
 
@@ -110,3 +111,12 @@ def test_warmup_makes_later_jobs_load_everything(inputs, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "minimal: 0 functions compiled" in out
     assert "compiled kernels: " in out
+
+
+def test_the_collector_rests_only_while_starting():
+    before = gc.get_threshold()
+    collector.relax()
+    assert gc.get_threshold()[0] > 50 * before[0]
+    collector.resume()
+    assert gc.get_threshold() == before
+    gc.unfreeze()
