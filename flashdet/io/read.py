@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flashdet.columns import DATA_MODEL_VERSION
-from flashdet.errors import FlashDetError, InputError
+from flashdet.errors import InputError
 from flashdet.event import EventBatch
 from flashdet.provenance import manifest_path, verify
 
@@ -81,7 +81,7 @@ def read_batch(path: str | os.PathLike[str], *, check: bool = True) -> tuple[Eve
             _check_version(header, path)
             return batch, header
         return _read_root(path)
-    except FlashDetError:
+    except InputError:
         raise
     except Exception as error:
         # the bytes of a damaged file can lead a library into any exception
@@ -118,7 +118,7 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
 
         with open_for_reading(path) as root:
             return _root_header(root, path)
-    except FlashDetError:
+    except InputError:
         raise
     except Exception as error:
         text = f"{type(error).__name__}: {error}".splitlines()[0]

@@ -108,7 +108,7 @@ def test_cut_files_are_errors(files, writer, tmp_path):
 def test_damaged_root_files_make_no_other_exception(files, writer, tmp_path):
     content = bytearray(files[writer].read_bytes())
     damaged = tmp_path / "damaged"
-    for place in np.random.default_rng(7).integers(4, len(content), 8):
+    for place in np.random.default_rng(7).integers(4, len(content), 12):
         content[place] ^= 0xFF
         damaged.write_bytes(content)
         content[place] ^= 0xFF
