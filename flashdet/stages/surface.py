@@ -6,6 +6,7 @@ helix itself is in :mod:`flashdet.kernels.helix`; what a detector measures at it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Annotated, Any, Self
 
@@ -21,6 +22,11 @@ from flashdet.kernels.jit import inline
 #: First number of a packed surface.
 CYLINDER = 0.0
 DISC = 1.0
+#: A particle that has to turn more often on its way to a surface does not get there: it crosses the material of the
+#: tracker twice in every turn. Slow forward particles need up to one and a half turns to discs at 4 m; without a limit,
+#: particles across the beam would arrive after kilometres.
+MAX_TURNS = 2.0
+_MAX_ANGLE = 2.0 * math.pi * MAX_TURNS
 
 
 # --- configuration ---------------------------------------------------------------------------------------------------
@@ -34,7 +40,7 @@ class Cylinder(StrictModel):
 
 
 class Disc(StrictModel):
-    """A disc across the z axis."""
+    """A disc across the z axis; particles get to it within two turns or not at all."""
 
     z: AnyLength
     """Position, with its sign: an end-cap on both sides is two discs."""
@@ -149,7 +155,7 @@ def crossing(
 def first_crossing(
     x: float, y: float, z: float, phi: float, tgl: float, k: float, surfaces: NDArray[np.float64]
 ) -> tuple[int, float, float, float, float, float]:
-    """Find the surface that a helix meets first within its bounds.
+    """Find the surface that a helix meets first within its bounds and within `MAX_TURNS`.
 
     Parameters
     ----------
@@ -173,7 +179,7 @@ def first_crossing(
     best_path, best_x, best_y, best_z, best_phi = np.inf, x, y, z, phi
     for i in range(surfaces.shape[0]):
         is_reached, path, hit_x, hit_y, hit_z, hit_phi = crossing(x, y, z, phi, tgl, k, surfaces, i)
-        if not is_reached or not path < best_path:
+        if not is_reached or not path < best_path or abs(k) * path > _MAX_ANGLE * math.sqrt(1.0 + tgl * tgl):
             continue
         if surfaces[i, 0] == CYLINDER:
             is_inside = abs(hit_z) <= surfaces[i, 2]

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from flashdet.config import StageConfig
 from flashdet.kernels.helix import advance
 from flashdet.kernels.jit import kernel
-from flashdet.stages.surface import CYLINDER, Shape, Surface, first_crossing, pack
+from flashdet.stages.surface import CYLINDER, MAX_TURNS, Shape, Surface, first_crossing, pack
 
 
 class Config(StageConfig):
@@ -67,7 +67,7 @@ def test_wrong_shapes_say_where_and_why(shape, where, text):
 def walk(state, surfaces, step=0.01, reach=900.0):
     """Index and path of the first surface met, by steps along the helix."""
     x, y, z, phi, tgl, k = state
-    s = np.arange(0.0, reach, step)
+    s = np.arange(0.0, min(reach, 2 * math.pi * MAX_TURNS / max(abs(k), 1e-9)), step)
     half = 0.5 * k * s
     chord = s * np.sinc(half / np.pi)
     px, py, pz = x + chord * np.cos(phi + half), y + chord * np.sin(phi + half), z + tgl * s
@@ -141,3 +141,15 @@ def test_particle_made_outside_or_curling_inside_meets_nothing():
     assert cross(surfaces, 90.0, 0, 0, np.pi, 0.1, 0.0)[0, 0] == -1
     assert cross(surfaces, 0, 0, 0, 0, 0.0, 1 / 42.0)[0, 0] == -1
     assert cross(surfaces, 0, 0, 0, 0, 0.0, 1 / 43.0)[0, 0] == 0
+
+
+def test_loopers_do_not_arrive():
+    """A slow particle across the beam would reach a disc at 370 cm after 100 000 turns and 200 km."""
+    surfaces = pack(Config(shape={"disc": {"z": "370 cm", "r_min": "0 cm", "r_max": "1 m"}}).shape)
+    k = 0.00599584916 / 0.19
+    turns = 370.0 / np.array([1e-4, 1.0, 370 * k / (2 * math.pi * 1.99), 370 * k / (2 * math.pi * 2.01)]) * k / 2 / math.pi
+    tgl = 370.0 * k / (2 * math.pi * turns)
+    np.testing.assert_allclose(turns[2:], [1.99, 2.01])
+    got = cross(surfaces, 0, 0, 0, 0.3, tgl, k)
+    assert got[:, 0].tolist() == [-1, 0, 0, -1]
+    assert got[2, 1] == pytest.approx(math.hypot(370, 2 * math.pi * 1.99 / k))
