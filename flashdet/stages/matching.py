@@ -264,7 +264,9 @@ def compare_hypothesis(
             e, variance = total, spread2[i]
         else:
             kinetic = p2 / (total + mass)
-            e, variance = (mean, width2) if kinetic > mean else (kinetic, 0.0)
+            # what stops in the calorimeter leaves its kinetic energy, as well known as its momentum: dE = p/E dp
+            stopped = p2 * charge2 * spread2[i] / (total * total)
+            e, variance = (mean, width2) if kinetic > mean else (kinetic, stopped)
         width = math.sqrt(a2[i] + e * (b2[i] + c2[i] * e) + variance)
         expected[i] = e
         error[i] = width

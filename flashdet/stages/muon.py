@@ -30,7 +30,10 @@ from flashdet.stages.base import Setup, Stage, StageOutput
 from flashdet.stages.pid import CHARGE, by_species, rigidity
 
 _LEPTONS = ("electron", "muon")
-_TRACK = ("particle_index", "eta", "tgl", "q_over_pt", "species_true", "pdg_true")
+_TRACK = (
+    *("particle_index", "eta", "tgl", "q_over_pt", "species_true", "pdg_true"),
+    *("pt_true", "eta_true"),
+)
 #: Slot of the random number of a track.
 _SLOT_TAG = 0
 #: Names of the axes of a map: pseudorapidity or its modulus, and momentum.
@@ -208,7 +211,7 @@ def expect_tags(
 
 @kernel
 def tag_tracks(
-    species: NDArray[np.int8],
+    chance_true: NDArray[np.float64],
     index: NDArray[np.int32],
     event_key: NDArray[np.uint64],
     key: np.uint64,
@@ -219,13 +222,13 @@ def tag_tracks(
 ) -> None:
     """Draw the tag of each track and compare it with every hypothesis.
 
-    The tag is a Bernoulli draw with the probability P of the true species. Under a hypothesis its expectation is P, its
-    width sqrt(P (1 - P)).
+    The tag is a Bernoulli draw with the probability of the true species at the true pseudorapidity and momentum: the
+    maps are made in these. Under a hypothesis its expectation is P at the measured ones, its width sqrt(P (1 - P)).
 
     Parameters
     ----------
-    species : (n,) int8
-        True species.
+    chance_true : (n,) float64
+        Probability of a tag, NaN outside the acceptance.
     index : (n,) int32
         Place of the particle in its event.
     event_key : (n,) uint64
@@ -241,7 +244,7 @@ def tag_tracks(
     """
     for i in range(len(tag)):
         u, _ = uniforms(key, event_key[i], index[i], _SLOT_TAG)
-        tag[i] = u < expected[species[i], i]
+        tag[i] = u < chance_true[i]
     for h in range(len(expected)):
         for i in range(len(tag)):
             chance = expected[h, i]
@@ -254,9 +257,10 @@ def tag_tracks(
 class Muon(Stage):
     """Tag tracks as muons.
 
-    The true species chooses the map, the measured pseudorapidity and momentum are looked up. ``has_acceptance`` means
-    that the map of the true species covers the track; ``has_signal`` is the tag, so an accepted track without it is the
-    information "no muon", which every hypothesis turns into a (mostly small) negative n-sigma.
+    The true species chooses the map; the true pseudorapidity and momentum give the tag, the measured ones its
+    expectation. ``has_acceptance`` means that the map of the true species covers the track as measured; ``has_signal``
+    is the tag, so an accepted track without it is the information "no muon", which every hypothesis turns into a
+    (mostly small) negative n-sigma.
     """
 
     kind = "muon"
@@ -305,10 +309,13 @@ class Muon(Stage):
             answers,
             expected,
         )
-        event_key = batch["event"]["key"][track.event_index]
-        tag_tracks(species, track["particle_index"], event_key, draw.key, expected, tag, error, n_sigma)
         # a particle without a LUT of its own is tracked as a species of the same |charge|: its momentum is right
-        answer = answers[species, np.arange(n)]
+        rows = np.arange(n)
+        answer = answers[species, rows]
+        # a tag is only looked for where the track points to the chambers
+        chance = np.where(np.isnan(expected[species, rows]), np.nan, self._chances_of_truth(track))
+        event_key = batch["event"]["key"][track.event_index]
+        tag_tracks(chance, track["particle_index"], event_key, draw.key, expected, tag, error, n_sigma)
         if np.any(answer == FORBIDDEN):
             hint = "change the rule of the axis, or eta_max and p_min of the stage"
             raise StageError("a track lies outside a map whose axis does not allow it", self.name, hint)
@@ -326,6 +333,28 @@ class Muon(Stage):
             **by_species("n_sigma", n_sigma),
         }
         return StageOutput((Table(self.name, track.offsets, columns),), counts)
+
+    def _chances_of_truth(self, track: Table) -> NDArray[np.float64]:
+        """(n,) probability of a tag at the true eta and p, NaN outside the acceptance."""
+        species = track["species_true"]
+        tgl = np.sinh(track["eta_true"])
+        # in units of the species' own charge, as `expect_tags` multiplies by that
+        q_over_pt = CHARGE[species] / track["pt_true"]
+        answers, chances = np.empty((len(SPECIES), track.n_rows), np.int8), np.empty((len(SPECIES), track.n_rows))
+        expect_tags(
+            track["eta_true"],
+            tgl,
+            q_over_pt,
+            self._maps,
+            self._is_modulus,
+            self._map_of,
+            CHARGE,
+            float(self.config.eta_max),
+            float(self.config.p_min),
+            answers,
+            chances,
+        )
+        return np.asarray(chances[species, np.arange(track.n_rows)])
 
 
 def _load_maps(name: str, config: MuonConfig, setup: Setup) -> dict[str, Map]:

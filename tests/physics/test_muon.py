@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -33,8 +35,8 @@ def make_stage(loader=load, name="muon", **config):
     return Muon(name, MuonConfig(**config), Setup(2.0, {}, loader))
 
 
-def make_tracks(species, p, eta, pdg=None, sizes=None):
-    """Track table of exactly measured particles: p is the true momentum, z times the rigidity."""
+def make_tracks(species, p, eta, pdg=None, sizes=None, mismeasured=1.0):
+    """Track table: p is the true momentum, z times the rigidity; `mismeasured` is measured over true."""
     species, p, eta = np.broadcast_arrays(*map(np.atleast_1d, (species, p, eta)))
     n = len(p)
     index = np.array([SPECIES.index(s) for s in species], np.int64)
@@ -46,7 +48,9 @@ def make_tracks(species, p, eta, pdg=None, sizes=None):
         "particle_index": (np.arange(n) - offsets[event]).astype(np.int32),
         "eta": eta.astype(float),
         "tgl": np.sinh(eta),
-        "q_over_pt": charge / (p / np.cosh(eta)),
+        "q_over_pt": charge / (p / np.cosh(eta)) / mismeasured,
+        "pt_true": p / np.cosh(eta),
+        "eta_true": eta.astype(float),
         "species_true": index.astype(np.int8),
         "pdg_true": np.array(SPECIES_PDG, np.int32)[index] if pdg is None else np.full(n, pdg, np.int32),
         "charge_true": charge.astype(np.int8),
@@ -221,3 +225,15 @@ def test_shipped_files_are_what_the_builder_makes():
         assert table.axes == built.axes
         assert table.meta["source"] == built.meta["source"]
         np.testing.assert_allclose(table.values, built.values, rtol=1e-7, atol=0)
+
+
+def test_truth_gives_the_tag_and_the_measurement_its_expectation():
+    """The maps are made in generated eta and p: a muon at threshold is tagged as its true momentum says."""
+    batch = make_tracks(["muon"] * 20_000, 1.35, 0.0, mismeasured=1.3)
+    table, _ = run(batch)
+    truth, _ = run(make_tracks(["muon"], 1.35, 0.0))
+    measured, _ = run(make_tracks(["muon"], 1.35 * 1.3, 0.0))
+    chance = truth["expected_muon"][0]
+    assert measured["expected_muon"][0] > chance + 0.2
+    np.testing.assert_allclose(table["expected_muon"], measured["expected_muon"][0])
+    assert table["has_signal"].mean() == pytest.approx(chance, abs=4 * math.sqrt(chance * (1 - chance) / 20_000))
