@@ -8,6 +8,7 @@ others are simulated (:mod:`flashdet.overlap`); the output is the same. Nothing 
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import time
 from collections import Counter
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from flashdet.io.hepmc.interface import EventReader
     from flashdet.io.output import Writer
     from flashdet.io.setup import OutputSetup
+
+log = logging.getLogger(__name__)
 
 #: Stands for the reader among the names of stages; no stage can be called so.
 INPUT = "(input)"
@@ -252,8 +255,9 @@ def _write(
 
 def _check_output(path: Path, job: Job) -> None:
     """Find out before the work whether the output may be written."""
-    if path.exists() and not job.overwrite:
-        raise OutputError("exists already", str(path), "choose another name or pass --overwrite")
+    from flashdet.io.output import refuse_existing
+
+    refuse_existing(path, job.overwrite)
     for source in job.inputs:
         if path.exists() and Path(source).exists() and path.samefile(source):
             raise OutputError("is an input of this job", str(path), "choose another name")
@@ -331,6 +335,10 @@ def simulate(
         job = Job(tuple(map(str, inputs)), loaded, first=first, events=n_events, on_bad_event=on_bad_event)
         with open_reader(job) as reader:
             done = [r.batch for r in results(reader.batches(), pipeline, threads)]
+        for skipped in reader.skipped:
+            log.warning("left out: %s: %s", skipped.where, skipped.reason)
+        for what, n in reader.counts.items():
+            log.warning("%s: %d", what.removeprefix("warning: "), n)
     if not done:
         raise InputError("no events were read; nothing to return")
     batch = concat(done) if len(done) > 1 else done[0]

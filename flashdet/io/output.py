@@ -271,10 +271,30 @@ class Writer(ABC):
         }
 
     def _refuse_existing(self) -> None:
-        if self.path.is_dir():
-            raise OutputError("is a directory; give the name of a file", str(self.path))
-        if not self.overwrite and self.path.exists():
-            raise OutputError("exists already", str(self.path), hint="choose another name or pass --overwrite")
+        refuse_existing(self.path, self.overwrite)
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Refuse a path that must not be replaced by an output.
+
+    Parameters
+    ----------
+    path : Path
+        Where the output shall go.
+    overwrite : bool
+        Whether a file may be replaced.
+
+    Raises
+    ------
+    OutputError
+        It is a directory, a device or a pipe, or a file that may not be replaced.
+    """
+    if path.is_dir():
+        raise OutputError("is a directory; give the name of a file", str(path))
+    if path.exists() and not path.is_file():
+        raise OutputError("is no regular file: an output is written beside its name and renamed", str(path))
+    if not overwrite and path.exists():
+        raise OutputError("exists already", str(path), hint="choose another name or pass --overwrite")
 
 
 def _counted(batch: EventBatch) -> dict[str, None]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import flashdet
 from flashdet import EventBatch, Pipeline
 from flashdet.card import Card
 from flashdet.event import concat
@@ -90,3 +92,14 @@ def test_another_seed_changes_the_numbers(events, expected):
     other = Pipeline(Card.load("alice3"), seed=12).run(events).batch
     both = min(len(other["track"]["pt"]), len(expected["track"]["pt"]))
     assert not np.any(other["track"]["pt"][:both] == expected["track"]["pt"][:both])
+
+
+def test_simulate_says_what_it_left_out(tmp_path, caplog):
+    text = (Path(__file__).parents[1] / "data" / "pp14.hepmc3").read_text()
+    place = text.rindex("\nP ") + 1
+    damaged = tmp_path / "bad.hepmc3"
+    damaged.write_text(text[:place] + "P rubbish" + text[text.index("\n", place) :])
+    array = flashdet.simulate(damaged, "minimal", on_bad_event="skip")
+    assert len(array) == 5
+    assert "left out" in caplog.text
+    assert "event 5" in caplog.text

@@ -194,6 +194,16 @@ def test_missing_directory_and_directory_as_name(tmp_path):
         Recorder(tmp_path, setup=SETUP, overwrite=True)
 
 
+def test_devices_and_pipes_are_not_replaced(tmp_path):
+    """An output is renamed over its name: root would lose /dev/null, and opening a pipe would wait for ever."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match="no regular file"):
+            Recorder(pipe, setup=SETUP, overwrite=overwrite)
+    assert pipe.is_fifo()
+
+
 @pytest.mark.parametrize("limit", [("track", 20), ("particle", 50), ("event", 5)], ids=lambda x: x[0])
 def test_chunks_depend_on_events_alone(tmp_path, monkeypatch, limit):
     name, rows = limit
