@@ -7,102 +7,16 @@ This module holds no data and no behaviour.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-
+from flashdet.column import Column as Column
+from flashdet.column import for_stage as for_stage
+from flashdet.column import hypotheses as _hypotheses
+from flashdet.column import pick as pick
+from flashdet.column import table as _table
 from flashdet.species import SPECIES
 
 #: Version of the tables below. Major: a column was removed or changed its meaning; minor: one was added.
 #: History: 1.0 first version.
 DATA_MODEL_VERSION = "1.0"
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of one table.
-
-    Attributes
-    ----------
-    table, name : str
-        Where it lives; ``str(column)`` is ``table.name``.
-    dtype : str
-        NumPy dtype of the column inside the program.
-    unit : str
-        Unit in internal units, empty for a number without one.
-    doc : str
-        One sentence.
-    shape : tuple of int
-        Shape of one row's value, ``()`` for a scalar.
-    missing : str
-        What NaN means in this column; empty: every value is finite.
-    """
-
-    table: str
-    name: str
-    dtype: str
-    unit: str
-    doc: str
-    shape: tuple[int, ...] = ()
-    missing: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.table}.{self.name}"
-
-
-def for_stage(columns: Iterable[Column], kind: str, name: str) -> tuple[Column, ...]:
-    """Move columns of table `kind` to a table called `name` (``kind_x`` to ``name_x``); leave the others.
-
-    Parameters
-    ----------
-    columns : iterable of Column
-        Declarations as below.
-    kind, name : str
-        Kind of the stage and its name in the card.
-
-    Returns
-    -------
-    tuple of Column
-        The columns as this stage writes them.
-    """
-    renamed = []
-    for column in columns:
-        if column.table == kind:
-            column = replace(column, table=name)
-        elif column.table.startswith(kind + "_"):
-            column = replace(column, table=name + column.table[len(kind) :])
-        renamed.append(column)
-    return tuple(renamed)
-
-
-def pick(columns: Iterable[Column], *names: str) -> tuple[Column, ...]:
-    """Choose columns of a table by name, in the order of the names.
-
-    Parameters
-    ----------
-    columns : iterable of Column
-        Declarations as below.
-    *names : str
-        Names of columns.
-
-    Returns
-    -------
-    tuple of Column
-
-    Raises
-    ------
-    KeyError
-        A name is not declared.
-    """
-    by_name = {column.name: column for column in columns}
-    return tuple(by_name[name] for name in names)
-
-
-def _table(table: str, *rows: tuple) -> tuple[Column, ...]:
-    return tuple(Column(table, *row) for row in rows)
-
-
-def _hypotheses(table: str, what: str, dtype: str, unit: str, doc: str, missing: str) -> tuple[Column, ...]:
-    return tuple(Column(table, f"{what}_{s}", dtype, unit, doc.format(s), (), missing) for s in SPECIES)
 
 
 # --- what the generator says -----------------------------------------------------------------------------------------

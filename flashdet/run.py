@@ -11,10 +11,9 @@ import itertools
 import logging
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +21,10 @@ from flashdet import provenance, registry
 from flashdet.card import Card
 from flashdet.errors import CardError, InputError, OutputError
 from flashdet.event import EventBatch, concat
+from flashdet.kernels.compilations import Compilations
 from flashdet.overlap import Behind, ahead, results
 from flashdet.pipeline import Pipeline, Result
+from flashdet.summary import Summary
 
 if TYPE_CHECKING:
     from flashdet.io.hepmc.interface import EventReader
@@ -32,10 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Stands for the reader among the names of stages; no stage can be called so.
-INPUT = "(input)"
-#: Skipped pieces of input that the summary shows; the manifest has `_LISTED`.
-_SHOWN, _LISTED = 5, 1000
+#: Skipped pieces of input that the manifest lists.
+_LISTED = 1000
 #: Start of an input that is made up, and endings of input names that a default output name drops, outer ones first.
 _GUN = "gun:"
 _ENDINGS = (".zst", ".xz", ".gz", ".bz2", ".hepmc3", ".hepmc2", ".hepmc", ".root", ".txt", ".dat")
@@ -81,92 +80,6 @@ class Job:
     overwrite: bool = False
 
 
-@dataclass
-class Summary:
-    """What happened in a job.
-
-    Attributes
-    ----------
-    output : pathlib.Path or None
-        The file that was written.
-    n_events, n_charged, n_tracks, n_skipped : int
-        Events written, charged particles offered to the tracker, tracks, damaged events passed over.
-    skipped : list of str
-        Where and why, one per piece of input.
-    counts : dict of str to Counter
-        Counters of each stage by its name, and of the reader under `INPUT`.
-    nanoseconds : Counter
-        Time spent in ``read``, ``write`` and each stage (``stage NAME``), added over threads.
-    seconds : float
-        Wall time of the whole job.
-    warnings : list of str
-        What the user should look at.
-    particles : dict
-        Which generated particles were written (``kept``), and how many were ``read`` and ``written``.
-    """
-
-    output: Path | None = None
-    n_events: int = 0
-    n_charged: int = 0
-    n_tracks: int = 0
-    n_skipped: int = 0
-    skipped: list[str] = field(default_factory=list)
-    counts: dict[str, Counter[str]] = field(default_factory=dict)
-    nanoseconds: Counter[str] = field(default_factory=Counter)
-    seconds: float = 0.0
-    warnings: list[str] = field(default_factory=list)
-    particles: dict[str, Any] = field(default_factory=dict)
-
-    def add(self, result: Result) -> None:
-        """Add the counters of one batch."""
-        self.n_events += result.batch.n_events
-        for name in ("charged", "track"):
-            if name in result.batch:
-                field_name = "n_charged" if name == "charged" else "n_tracks"
-                setattr(self, field_name, getattr(self, field_name) + result.batch[name].n_rows)
-        for stage, counts in result.counts.items():
-            self.counts.setdefault(stage, Counter()).update(counts)
-            self.nanoseconds[f"stage {stage}"] += result.nanoseconds[stage]
-
-    def close(self, skipped: Sequence[Any], reader_counts: Mapping[str, int]) -> None:
-        """Note what only the end of the input tells: events passed over and counters of the reader."""
-        self.skipped = [f"{s.where}: {s.reason}" for s in skipped]
-        self.n_skipped = sum(s.n_events for s in skipped)
-        self.counts = {INPUT: Counter(reader_counts), **self.counts}
-        for stage, counts in self.counts.items():
-            for key, n in counts.items():
-                if key.startswith("warning:") and n:
-                    self.warnings.append(f"{stage}: {key.removeprefix('warning:').strip()}: {n}")
-
-    @property
-    def text(self) -> str:
-        """The closing summary, a few lines."""
-        rate = self.n_events / self.seconds if self.seconds > 0 else 0.0
-        lines = [
-            f"{self.n_events} events in {self.seconds:.2f} s ({rate:.1f} events/s), {self.n_skipped} skipped",
-            f"{self.n_charged} charged particles in, {self.n_tracks} tracks out",
-        ]
-        for stage, counts in self.counts.items():
-            lines += [f"  {stage}: {k}: {n}" for k, n in counts.items() if n and not k.startswith("warning:")]
-        lines += [f"  skipped {where}" for where in self.skipped[:_SHOWN]]
-        if len(self.skipped) > _SHOWN:
-            lines.append(f"  skipped {len(self.skipped) - _SHOWN} more, see the manifest")
-        lines.append(f"time: {self._shares()}")
-        lines += [f"warning: {w}" for w in self.warnings]
-        if self.output is not None:
-            lines.append(f"wrote {self.output}")
-        return "\n".join(lines)
-
-    def _shares(self) -> str:
-        """Share of reading, each stage and writing in the time that was spent in them."""
-        total = sum(self.nanoseconds.values()) or 1
-        simulated = {k.removeprefix("stage "): n for k, n in self.nanoseconds.items() if k.startswith("stage ")}
-        inner = ", ".join(f"{k} {100 * n / total:.1f}" for k, n in simulated.items())
-        read, write = self.nanoseconds["read"], self.nanoseconds["write"]
-        share = 100 * sum(simulated.values()) / total
-        return f"read {100 * read / total:.1f} %, simulate {share:.1f} % ({inner}), write {100 * write / total:.1f} %"
-
-
 def default_output(first_input: str, suffix: str) -> Path:
     """Name of the output if none is given: stem of the first input, ending of the format, in the current directory."""
     if first_input == "-" or first_input.startswith(_GUN):
@@ -197,6 +110,13 @@ def run(job: Job, progress: Callable[[int], None] | None = None) -> Summary:
     FlashDetError
         Card, input, tables or output are wrong; no output is left behind.
     """
+    with Compilations() as compilations:
+        summary = _run(job, progress)
+    summary.n_compiled, summary.seconds_compiling = compilations.n, compilations.seconds
+    return summary
+
+
+def _run(job: Job, progress: Callable[[int], None] | None) -> Summary:
     start = time.perf_counter()
     writer_class = registry.writers.get(job.format or job.card.model.output.format)
     path = job.output or default_output(job.inputs[0], writer_class.suffix)

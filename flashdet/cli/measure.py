@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flashdet.cli import collector
+from flashdet.kernels.compilations import Compilations
 
 if TYPE_CHECKING:
     from flashdet.pipeline import Pipeline
@@ -140,26 +141,6 @@ class Report:
             content["ratio"] = self.yardstick.seconds / self.yardstick.ours
             content["ratio_reading"] = self.yardstick.seconds / self.yardstick.reading
         return content
-
-
-class Compilations:
-    """Counts compilations of kernels while it is entered."""
-
-    def __init__(self) -> None:
-        self.n = 0
-
-    def __enter__(self) -> Compilations:
-        from numba.core import event
-
-        self._recorder = event.RecordingListener()
-        event.register("numba:compile", self._recorder)
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        from numba.core import event
-
-        event.unregister("numba:compile", self._recorder)
-        self.n = sum(1 for _, happened in self._recorder.buffer if happened.is_start)
 
 
 def measure(make_job: Callable[[], Job], repeat: int, pyhepmc_events: int | None, budget: float) -> Report:

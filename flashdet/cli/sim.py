@@ -12,7 +12,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flashdet.run import Job, Summary
+    from flashdet.run import Job
+    from flashdet.summary import Summary
 
 
 class OnBadEvent(StrEnum):

@@ -59,7 +59,7 @@ def warmup(
     from pathlib import Path
 
     from flashdet.card import Card
-    from flashdet.cli.measure import Compilations
+    from flashdet.kernels.compilations import Compilations
 
     for name in cards or ["alice3"]:
         begin, begin_cpu = time.perf_counter(), time.process_time()

@@ -18,7 +18,8 @@ from flashdet.io.nano import NanoWriter
 from flashdet.io.read import read, read_header
 from flashdet.provenance import read_manifest, verify
 from flashdet.registry import Registry
-from flashdet.run import INPUT, Job, default_output, run
+from flashdet.run import Job, default_output, run
+from flashdet.summary import INPUT
 from flashdet.testing import make_events
 
 PLUGIN = Path(__file__).parents[1] / "plugin"
