@@ -36,6 +36,10 @@ app.command("bench")(bench.bench)
 app.command("warmup")(warmup.warmup)
 
 
+#: Seconds until a signal that was dropped is raised again.
+_AGAIN = 0.5
+
+
 class InterruptedBySignal(BaseException):
     """A signal ended the job; not an `Exception`, so that nothing but clean-up catches it."""
 
@@ -66,14 +70,29 @@ def interruptible() -> Iterator[None]:
         yield
         return
 
+    stopping = signal.SIGTERM
+
     def handle(number: int, frame: FrameType | None) -> NoReturn:
+        nonlocal stopping
+        stopping = signal.Signals(number)
         signal.signal(number, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN, _AGAIN)
         raise InterruptedBySignal(number)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    def remind(number: int, frame: FrameType | None) -> None:
+        # A callback from compiled code drops what is raised in it. Unless the job is being cleaned up, raise it again.
+        raised = sys.exception()
+        while raised is not None and not isinstance(raised, InterruptedBySignal):
+            raised = raised.__context__
+        if raised is None:
+            raise InterruptedBySignal(stopping)
+
+    handlers = {signal.SIGINT: handle, signal.SIGTERM: handle, signal.SIGALRM: remind}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -340,6 +340,8 @@ class Muon(Stage):
         tgl = np.sinh(track["eta_true"])
         # in units of the species' own charge, as `expect_tags` multiplies by that
         q_over_pt = CHARGE[species] / track["pt_true"]
+        for values in (tgl, q_over_pt):
+            values.flags.writeable = False  # as columns of a table are: one specialisation of the kernel for both
         answers, chances = np.empty((len(SPECIES), track.n_rows), np.int8), np.empty((len(SPECIES), track.n_rows))
         expect_tags(
             track["eta_true"],

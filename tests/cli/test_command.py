@@ -212,8 +212,30 @@ def test_a_signal_leaves_nothing(here, number, threads):
     job.send_signal(number)
     _, errors = job.communicate(timeout=30)
     assert job.returncode == 128 + number
-    assert errors == f"flashdet: stopped by {signal.Signals(number).name}\n"
+    assert errors.endswith(f"flashdet: stopped by {signal.Signals(number).name}\n")
     assert {p.name for p in here.iterdir()} == before
+
+
+def test_a_signal_that_is_dropped_is_raised_again():
+    """Callbacks from compiled code, as Numba has them, print what is raised in them and go on."""
+    code = """if True:
+        import ctypes, os, signal, sys, time
+        from flashdet.cli import main
+        def stop():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+        callback = ctypes.CFUNCTYPE(None)(stop)
+        try:
+            with main.interruptible():
+                callback()
+                print("dropped", flush=True)
+                time.sleep(30)
+        except main.InterruptedBySignal as interruption:
+            print(interruption.number)
+        """
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=25)
+    assert done.stdout.split() == ["dropped", str(int(signal.SIGTERM))]
+    assert "InterruptedBySignal" in done.stderr
 
 
 def test_card_commands(here, flashdet):
