@@ -41,7 +41,8 @@ class Rich(Stage):
         super().__init__(name, config, setup)
         self._geometry = make_geometry(config)
         self.reads = (*pick(EVENT, "key"), *pick(TRACK, *_MEASURED, *_TRUTH))
-        self.writes = for_stage(RICH, self.kind, name)
+        written = [c for c in RICH if config.likelihood or not c.name.startswith("log_likelihood")]
+        self.writes = for_stage(written, self.kind, name)
 
     def run(self, batch: EventBatch, draw: Draw) -> StageOutput:
         """Simulate one batch; see `flashdet.stages.base.Stage`.
@@ -62,7 +63,7 @@ class Rich(Stage):
             **by_species("expected", hypotheses.expected),
             **by_species("expected_error", hypotheses.expected_error),
             **by_species("n_sigma", hypotheses.n_sigma),
-            **by_species("log_likelihood", hypotheses.log_likelihood),
+            **(by_species("log_likelihood", hypotheses.log_likelihood) if config.likelihood else {}),
         }
         n_faint = int(np.count_nonzero((rings.n_photons > 0) & ~rings.has_signal))
         counts = {"rings with too few photons": n_faint, "ghost rings": rings.n_ghosts}

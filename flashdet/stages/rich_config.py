@@ -181,6 +181,9 @@ class RichConfig(StageConfig):
     outlier_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 1e-4
     """Share of rings that the likelihood takes to have any angle and any number of photons."""
 
+    likelihood: bool = True
+    """Write the log-likelihood of every hypothesis: half the price of the stage in the simple model."""
+
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, data: Any) -> Any:

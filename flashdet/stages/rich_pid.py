@@ -62,7 +62,7 @@ class Hypotheses:
     n_sigma : float64
         (angle - expected)/sqrt(angle_error^2 + expected_error^2), NaN where an input is.
     log_likelihood : float64
-        Up to a constant of the track, always finite; 0 outside the acceptance.
+        Up to a constant of the track, always finite; 0 outside the acceptance, and if it is not asked for.
     """
 
     expected: Floats
@@ -104,7 +104,7 @@ def compare_hypotheses(
     _compare_kernel(
         track["tgl"], track["q_over_pt"], track["cov"], crossings.optic, crossings.u, crossings.v, geometry.optics,
         rings.n_photons, rings.has_signal, rings.angle, rings.angle_error, rings.density, rings.threshold, rings.n_gas,
-        index, yield_, config.outlier_fraction,
+        index, yield_, config.outlier_fraction, config.likelihood,
         result.expected, result.expected_error, result.n_sigma, result.log_likelihood,
     )  # fmt: skip
     return result
@@ -171,7 +171,7 @@ def _compare_kernel(
     tgl: Floats, q_over_pt: Floats, cov: Floats, row: Integers, u: Floats, v: Floats, optics: Floats,
     n_photons: NDArray[np.int32], found: NDArray[np.bool_], angle: Floats, angle_error: Floats, density: Floats,
     threshold: NDArray[np.int32], n_gas: NDArray[np.int32], gas_index: float, gas_yield: float, outliers: float,
-    expected: Floats, error: Floats, n_sigma: Floats, log_likelihood: Floats,
+    is_likelihood: bool, expected: Floats, error: Floats, n_sigma: Floats, log_likelihood: Floats,
 ) -> None:  # fmt: skip
     for i in range(len(row)):
         for h in range(N_SPECIES):
@@ -185,8 +185,9 @@ def _compare_kernel(
         n, sine, cosine, outlier, ghost = n_photons[i], 0.0, 1.0, 0.0, -np.inf
         if found[i]:
             sine, cosine = math.sin(angle[i]), math.cos(angle[i])
+        if found[i] and is_likelihood:
             outlier, ghost = _other_rings(n, sine * sine, u[i], v[i], density[i], outliers, optic)
-        dark = _log_sum(outlier, ghost)
+        dark = _log_sum(outlier, ghost) if is_likelihood else 0.0
         for h in range(N_SPECIES):
             ratio = _SLOWNESS[h] * inverse
             # sin^2(theta), negative below threshold, and its error
@@ -205,6 +206,8 @@ def _compare_kernel(
                     weight, distance = 1.0 / variance, sine * sine - square
                     # NaN below threshold, as the expected angle
                     n_sigma[h, i] = (angle[i] - expected[h, i]) * math.sqrt(weight)
+                    if not is_likelihood:
+                        continue
                     # momentum and angle together know sin^2 best: that many photons are expected
                     best = square + shift * shift * weight * distance
                     if best > 0.0:
@@ -212,10 +215,10 @@ def _compare_kernel(
                         own = _log_ring(n, mean, noise, distance * distance * steep * steep * weight, variance)
                         # or a ghost, if none of its photons is seen
                         value = _log_sum(own, _log_sum(outlier, ghost - mean))
-                else:
+                elif is_likelihood:
                     mean, noise = _light(_positive_part(square, sigma), CHARGE[h], u[i], v[i], density[i], optic)
                     value = math.log(outliers + (1.0 - outliers) * _no_ring(mean + noise, threshold[i]))
-            if gas_yield > 0.0:
+            if gas_yield > 0.0 and is_likelihood:
                 value += _log_gas(n_gas[i], ratio, gas_yield * CHARGE[h] * CHARGE[h], gas_index, outliers)
             log_likelihood[h, i] = value
 

@@ -126,3 +126,12 @@ def test_momentum_below_the_threshold_by_chance_does_not_exclude():
     assert odd.sum() > 20
     assert (table["log_likelihood_kaon"] > table["log_likelihood_pion"] + 3)[odd].mean() > 0.95
     assert (table["log_likelihood_kaon"] > table["log_likelihood_proton"])[odd].mean() > 0.95
+
+
+@pytest.mark.parametrize("base", [SIMPLE, NOISY])
+def test_without_likelihood_the_other_columns_are_the_same(base):
+    batch = tracks(600, np.resize([ELECTRON, PION, KAON, PROTON], 600), np.geomspace(0.3, 12, 600))
+    whole, light = run(batch, base), run(batch, {**base, "likelihood": False})
+    assert set(whole) - set(light) == {f"log_likelihood_{species}" for species in SPECIES}
+    for name in light:
+        assert whole[name].tobytes() == light[name].tobytes(), name
