@@ -63,8 +63,8 @@ def test_gaussian_case_is_the_weighted_mean(n):
 def agrees(found, *measurements):
     """Compare with brute force: exactly where nothing is cut off, else to the grid step at the edge of the cut."""
     whole, clipped = posterior(*measurements), posterior(*measurements, trust=6)
-    is_whole = whole == pytest.approx(clipped, rel=1e-3, abs=1e-3 * whole[1])
-    tolerance = 4e-3 if is_whole else 8e-2
+    is_whole = whole == pytest.approx(clipped, rel=1e-4, abs=1e-4 * whole[1])
+    tolerance = 2e-3 if is_whole else 8e-2
     assert found[0] == pytest.approx(clipped[0], abs=tolerance * clipped[1])
     assert found[1] == pytest.approx(clipped[1], rel=tolerance)
     return is_whole
@@ -80,7 +80,7 @@ def test_few_ambiguous_measurements_against_brute_force():
             n_whole += agrees(found, *measurements)
             for i in range(n):
                 n_whole += agrees((loo[i], loo_error[i]), *(np.delete(a, i, 0) for a in measurements))
-    assert n_whole > 100, "the exact comparison must have been made"
+    assert n_whole > 50, "the exact comparison must have been made"
 
 
 @pytest.mark.parametrize("n", [8, 12, 30, 100])
