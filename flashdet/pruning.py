@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flashdet.event import EventBatch, Table
+from flashdet.kernels.group import count_groups, group_rows
 from flashdet.kernels.jit import inline, kernel
 
 #: Column by which rows of any table point at generated particles.
@@ -164,22 +165,6 @@ def _decays(pdg: int, status: int) -> bool:
 
 
 @kernel
-def _link(
-    first: int, last: int, vertex: NDArray[np.int32], start: NDArray[np.int64], member: NDArray[np.int64]
-) -> None:
-    """Sort rows by vertex: those of vertex v are ``member[start[v]:start[v + 1]]``."""
-    for i in range(first, last):
-        if vertex[i] >= 0:
-            start[vertex[i] + 2] += 1
-    for v in range(2, len(start)):
-        start[v] += start[v - 1]
-    for i in range(first, last):
-        if vertex[i] >= 0:
-            member[start[vertex[i] + 1]] = i
-            start[vertex[i] + 1] += 1
-
-
-@kernel
 def _spread(
     offsets: NDArray[np.int64],
     pdg: NDArray[np.int32],
@@ -191,13 +176,11 @@ def _spread(
 ) -> None:
     for event in range(len(offsets) - 1):
         first, last = offsets[event], offsets[event + 1]
-        n_vertices = 0
-        for i in range(first, last):
-            n_vertices = max(n_vertices, production[i] + 1, end[i] + 1)
+        n_vertices = count_groups(first, last, production, end)
         incoming, into = np.zeros(n_vertices + 2, np.int64), np.empty(last - first, np.int64)
         outgoing, out_of = np.zeros(n_vertices + 2, np.int64), np.empty(last - first, np.int64)
-        _link(first, last, end, incoming, into)
-        _link(first, last, production, outgoing, out_of)
+        group_rows(first, last, end, incoming, into)
+        group_rows(first, last, production, outgoing, out_of)
         is_done = np.zeros(n_vertices, np.bool_)
         todo, n_todo = np.empty(last - first, np.int64), 0
         for i in range(first, last):

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flashdet.event import EventBatch
+from flashdet.kernels.group import count_groups, group_rows
 from flashdet.kernels.jit import kernel
 
 #: |PDG code| of particles with a mean proper lifetime above 1 cm/c, besides all nuclei: "The ALICE definition of
@@ -137,22 +138,13 @@ def _relatives(
 
 
 @kernel
-def _n_vertices(first: int, last: int, a: NDArray[np.int32], b: NDArray[np.int32]) -> int:
-    """One more than the largest vertex of rows first:last."""
-    largest = -1
-    for i in range(first, last):
-        largest = max(largest, a[i], b[i])
-    return largest + 1
-
-
-@kernel
 def _count_relatives(
     offsets: NDArray[np.int64], mine: NDArray[np.int32], theirs: NDArray[np.int32], links: NDArray[np.int64]
 ) -> None:
     total = 0
     for event in range(len(offsets) - 1):
         first, last = offsets[event], offsets[event + 1]
-        at_vertex = np.zeros(_n_vertices(first, last, mine, theirs), np.int64)
+        at_vertex = np.zeros(count_groups(first, last, mine, theirs), np.int64)
         for i in range(first, last):
             if theirs[i] >= 0:
                 at_vertex[theirs[i]] += 1
@@ -172,21 +164,12 @@ def _fill_relatives(
 ) -> None:
     for event in range(len(offsets) - 1):
         first, last = offsets[event], offsets[event + 1]
-        n_vertices = _n_vertices(first, last, mine, theirs)
-        start = np.zeros(n_vertices + 2, np.int64)
-        for i in range(first, last):
-            if theirs[i] >= 0:
-                start[theirs[i] + 2] += 1
-        for v in range(n_vertices):
-            start[v + 2] += start[v + 1]
-        members = np.empty(start[n_vertices + 1], np.int32)
-        for i in range(first, last):
-            if theirs[i] >= 0:
-                members[start[theirs[i] + 1]] = i - first
-                start[theirs[i] + 1] += 1
+        n_vertices = count_groups(first, last, mine, theirs)
+        start, member = np.zeros(n_vertices + 2, np.int64), np.empty(last - first, np.int64)
+        group_rows(first, last, theirs, start, member)
         for i in range(first, last):
             for j in range(links[i + 1] - links[i]):
-                index[links[i] + j] = members[start[mine[i]] + j]
+                index[links[i] + j] = member[start[mine[i]] + j] - first
 
 
 @kernel
@@ -201,7 +184,7 @@ def _sort_by_production(
 ) -> None:
     for event in range(len(offsets) - 1):
         first, last = offsets[event], offsets[event + 1]
-        n_vertices = _n_vertices(first, last, production, end)
+        n_vertices = count_groups(first, last, production, end)
         # place of the next particle of each vertex, "no vertex" first
         start, n_mothers = np.zeros(n_vertices + 2, np.int64), np.zeros(n_vertices, np.int64)
         for i in range(first, last):
@@ -237,22 +220,13 @@ def _fill_mothers(
 ) -> None:
     for event in range(len(offsets) - 1):
         first, last = offsets[event], offsets[event + 1]
-        n_vertices = _n_vertices(first, last, production, end)
-        start = np.zeros(n_vertices + 2, np.int64)
-        for i in range(first, last):
-            if end[i] >= 0:
-                start[end[i] + 2] += 1
-        for v in range(n_vertices):
-            start[v + 2] += start[v + 1]
-        members = np.empty(start[n_vertices + 1], np.int32)
-        for i in range(first, last):
-            if end[i] >= 0:
-                members[start[end[i] + 1]] = rank[i]
-                start[end[i] + 1] += 1
+        n_vertices = count_groups(first, last, production, end)
+        start, member = np.zeros(n_vertices + 2, np.int64), np.empty(last - first, np.int64)
+        group_rows(first, last, end, start, member)
         for place in range(first, last):
             v = production[rows[place]]
             for j in range(links[place + 1] - links[place]):
-                index[links[place] + j] = members[start[v] + j]
+                index[links[place] + j] = rank[member[start[v] + j]]
 
 
 @kernel
@@ -277,7 +251,7 @@ def _find_primaries(
     for event in range(len(offsets) - 1):
         first, last = offsets[event], offsets[event + 1]
         # the only mother of each vertex; -1: none, -2: several
-        mother = np.full(_n_vertices(first, last, production_vertex, end_vertex), -1, np.int64)
+        mother = np.full(count_groups(first, last, production_vertex, end_vertex), -1, np.int64)
         for i in range(first, last):
             v = end_vertex[i]
             if v >= 0:
