@@ -11,7 +11,7 @@ from flashdet.event import EventBatch, Table
 from flashdet.rng import Draw
 from flashdet.species import SPECIES
 from flashdet.stages.base import Setup
-from flashdet.stages.combination import Pid, PidConfig, gaussian_log_likelihood, posterior, tag_log_likelihood
+from flashdet.stages.combination import Pid, PidConfig, tag_log_likelihood
 from flashdet.testing import check_stage
 
 PION, KAON, PROTON = 2, 3, 4
@@ -156,11 +156,46 @@ def test_probabilities_are_calibrated():
     np.testing.assert_allclose(sum(table[f"probability_{s}"] for s in SPECIES), 1, rtol=1e-12)
 
 
-def test_posterior_without_any_prior_is_zero():
-    assert not posterior(np.zeros((9, 2)), np.zeros((9, 2))).any()
-    values, seen = gaussian_log_likelihood(np.full((9, 1), np.nan), 5.0)
-    assert not seen[0]
-    assert not values.any()
+def test_without_any_prior_all_probabilities_are_zero():
+    """The curve ends at 0 above 2 GeV/c, where no other species has a prior."""
+    priors = {"kaon": {"pt": ["1 GeV/c", "2 GeV/c"], "value": [0.5, 0.0]}}
+    table = run(make({"a": sigmas(far(2))}, pt=[1.0, 3.0]), ["a"], priors)
+    assert list(table["probability_kaon"]) == [1, 0]
+    assert list(table["most_likely"]) == [KAON, -1]
+    assert list(table["n_detectors"]) == [1, 1]
+
+
+def test_against_numpy():
+    """All hypotheses, missing values anywhere, more tracks than one block, likelihoods that underflow."""
+    rng = np.random.default_rng(2)
+    n, excluded = 1000, 4.0
+    n_sigma, likelihood = rng.normal(0, 3, (9, n)), rng.normal(0, 2, (9, n))
+    n_sigma[rng.random((9, n)) < 0.2] = np.nan
+    n_sigma[:, ::5] = np.nan
+    n_sigma[KAON, ::9] = 60.0
+    likelihood[:, ::3] = -1.0
+    likelihood[4, ::7] = np.nan
+    flag, pt = rng.random(n) < 0.9, rng.uniform(0.1, 3, n)
+    priors = {"pion": 1, "kaon": {"pt": ["0.5 GeV/c", "2 GeV/c"], "value": [0.2, 0.4]}, "helium3": 0.3, "proton": 0}
+    columns = {f"log_likelihood_{s}": likelihood[i] for i, s in enumerate(SPECIES)}
+    table = run(
+        make({"a": sigmas(n_sigma, flag), "b": columns}, pt=pt),
+        ["a", {"name": "b", "use": "log_likelihood"}], priors, excluded_n_sigma=excluded,
+    )  # fmt: skip
+    seen_a = flag & ~np.isnan(n_sigma).all(axis=0)
+    seen_b = ~np.isnan(likelihood).any(axis=0) & (likelihood != likelihood[0]).any(axis=0)
+    total = np.where(seen_a, -0.5 * np.where(np.isnan(n_sigma), excluded, n_sigma) ** 2, 0)
+    total += np.where(seen_b, np.nan_to_num(likelihood), 0)
+    prior = np.zeros((9, n))
+    prior[PION], prior[KAON], prior[7] = 1, np.interp(pt, [0.5, 2], [0.2, 0.4]), 0.3
+    with np.errstate(divide="ignore"):
+        expected = np.exp(total + np.log(prior) - total.max(axis=0))
+    expected /= expected.sum(axis=0)
+    for i, s in enumerate(SPECIES):
+        np.testing.assert_allclose(table[f"log_likelihood_{s}"], total[i], rtol=1e-12)
+        np.testing.assert_allclose(table[f"probability_{s}"], expected[i], rtol=1e-9, atol=1e-300)
+    np.testing.assert_array_equal(table["n_detectors"], seen_a.astype(int) + seen_b)
+    np.testing.assert_array_equal(table["most_likely"], np.where(seen_a | seen_b, expected.argmax(axis=0), -1))
 
 
 def test_reads_what_the_detectors_must_have():
