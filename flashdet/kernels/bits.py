@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 
 if os.environ.get("FLASHDET_DISABLE_JIT") == "1":
 
+    def load8(buffer: NDArray[np.uint8], i: int) -> int:
+        """Byte ``buffer[i]``."""
+        return int(buffer[i])
+
     def load64(buffer: NDArray[np.uint8], i: int) -> np.uint64:
         """Eight bytes ``buffer[i:i + 8]``, the first one lowest."""
         return np.uint64(int.from_bytes(buffer[i : i + 8].tobytes(), "little"))
@@ -26,6 +30,10 @@ if os.environ.get("FLASHDET_DISABLE_JIT") == "1":
         """Leading zero bits of a number that is not 0."""
         return 64 - int(a).bit_length()
 
+    def trailing_zeros(a: np.uint64) -> int:
+        """Trailing zero bits; 64 for the number 0."""
+        return (int(a) & -int(a)).bit_length() - 1 if a else 64
+
 else:
     from typing import Any
 
@@ -33,6 +41,16 @@ else:
     from numba import types
     from numba.core import cgutils
     from numba.extending import intrinsic
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def load8(typing: Any, buffer: Any, i: Any) -> Any:
+        """Byte ``buffer[i]``; the caller guards the bounds, so no sign of the index has to be looked at."""
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            array = context.make_array(signature.args[0])(context, builder, args[0])
+            return builder.zext(builder.load(builder.gep(array.data, [args[1]])), ir.IntType(64))
+
+        return types.int64(buffer, types.intp), generate
 
     @intrinsic  # type: ignore[untyped-decorator]
     def load64(typing: Any, buffer: Any, i: Any) -> Any:
@@ -74,5 +92,14 @@ else:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             count = builder.ctlz(args[0], cgutils.true_bit)
             return builder.sext(builder.trunc(count, ir.IntType(32)), ir.IntType(64))
+
+        return types.int64(types.uint64), generate
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def trailing_zeros(typing: Any, a: Any) -> Any:
+        """Trailing zero bits; 64 for the number 0."""
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.cttz(args[0], cgutils.false_bit)
 
         return types.int64(types.uint64), generate

@@ -115,6 +115,49 @@ def test_long_mantissas_are_handed_back_unless_the_rest_cannot_matter():
     assert status.tolist() == [decimal.UNDECIDED, decimal.OK]
 
 
+def number_or_none(text):
+    """What Python reads, None for what is no decimal number of HepMC text."""
+    return float(text) if re.fullmatch(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text) else None
+
+
+@pytest.mark.parametrize("number", [b"1.2345678901234567e+12", b"-9.8765432109876543e-07"])
+def test_every_wrong_byte_of_a_written_number_is_noticed(number):
+    """The quick way of the numbers that HepMC writes takes these alone: any byte at any place, against Python."""
+    texts = [number[:i] + bytes([c]) + number[i + 1 :] for i in range(len(number)) for c in range(33, 256)]
+    joined = b" ".join(texts) + b" "
+    starts = np.cumsum([0] + [len(t) + 1 for t in texts[:-1]])
+    values, status = np.empty(len(texts)), np.empty(len(texts), np.int64)
+    _read_all(np.frombuffer(joined + b" " * 64, np.uint8), starts, len(joined), values, status)
+    for text, value, code in zip(texts, values, status, strict=True):
+        expected = number_or_none(text)
+        assert (code == decimal.BAD) == (expected is None), text
+        assert expected is None or value == expected, text
+
+
+@kernel
+def _read_integers(text, starts, end, values, ends, faults):
+    for k in range(len(starts)):
+        values[k], ends[k], faults[k] = decimal.written_int(text, starts[k], end)
+
+
+def test_written_integers():
+    texts = [b"0", b"-1", b"7", b"42", b"-9999999", b"1234567", b"", b"-", b"12345678", b"123456789012", b"+3", b"1x"]
+    texts += [b"12" + bytes([c]) for c in range(256)] + [bytes([c]) + b"4" for c in range(256)]
+    starts = np.cumsum([0] + [len(t) + 1 for t in texts[:-1]])
+    values, ends, faults = (
+        np.empty(len(texts), np.int64),
+        np.empty(len(texts), np.int64),
+        np.empty(len(texts), np.uint64),
+    )
+    _read_integers(np.frombuffer(b" ".join(texts) + b" " * 64, np.uint8), starts, 32, values, ends, faults)
+    for i, text in enumerate(texts):
+        if re.fullmatch(rb"-?\d{1,7}", text.rstrip(b" ")[: len(text)]) and text[:1] != b" ":
+            assert (faults[i], values[i]) == (0, int(text)), text
+            assert ends[i] == starts[i] + len(text.rstrip(b" ")) + 1
+        else:
+            assert faults[i] != 0, text
+
+
 # --- columns ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ["examples/pp14.hepmc3.zst", "examples/pbpb5360.hepmc2.zst", "tests/data/pp14.hepmc3"])
 def test_samples_give_the_columns_of_pyhepmc(name, careful):

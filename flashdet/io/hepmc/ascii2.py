@@ -16,6 +16,7 @@ from flashdet.io.hepmc import buffers, codes
 from flashdet.io.hepmc.buffers import Buffers
 from flashdet.io.hepmc.fields import double, integer, line_end, next_line, record, skip, starts_with, units
 from flashdet.io.hepmc.order import sort_event
+from flashdet.io.hepmc.written import lines2
 from flashdet.kernels.decimal import OK
 from flashdet.kernels.jit import kernel
 
@@ -206,7 +207,13 @@ def _event(
     v = v0 - 1
     due = 0  # particles that the vertex announced and that are still to come
     n_lines = 1
-    while i < stop and text[i] != 69 and not (text[i] == 72 and i + 1 < stop and text[i + 1] != 32):  # E, HepMC::
+    v1 = min(v0 + n_vertices, b.vertex.shape[1])
+    while i < stop:
+        state = (v0, v1, v, p, due)
+        i, v, p, due, n_more = lines2(text, i, stop, b.ints, b.floats, b.vertex, b.position, barcodes, state)
+        n_lines += n_more
+        if i >= stop or text[i] == 69 or (text[i] == 72 and i + 1 < stop and text[i + 1] != 32):  # E, HepMC::
+            break
         kind = text[i]
         if kind == 80:  # P
             if v < v0 or p >= b.ints.shape[1]:

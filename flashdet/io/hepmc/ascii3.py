@@ -28,6 +28,7 @@ from flashdet.io.hepmc.fields import (
     units,
     weights,
 )
+from flashdet.io.hepmc.written import lines3
 from flashdet.kernels.decimal import OK
 from flashdet.kernels.jit import kernel
 
@@ -235,8 +236,14 @@ def _event(text: Text, i: int, stop: int, b: Buffers, event: int) -> tuple[int, 
     i = next_line(text, i, stop)
     n_lines = 1
     n_read = 0
-    n_particles = b.event[event + 1, buffers.PARTICLES] - b.event[event, buffers.PARTICLES]
+    p0, v0 = b.event[event, buffers.PARTICLES], b.event[event, buffers.VERTICES]
+    n_particles = b.event[event + 1, buffers.PARTICLES] - p0
+    rows = (p0, n_particles, v0, b.event[event + 1, buffers.VERTICES] - v0)
     while i < stop:
+        i, n_read, n_more = lines3(text, i, stop, b.ints, b.floats, b.vertex, b.position, rows, n_read)
+        n_lines += n_more
+        if i >= stop:
+            break
         kind = text[i]
         if kind == 80:  # P
             code, i = _particle(text, i, stop, b, event, n_read)
