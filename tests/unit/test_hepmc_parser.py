@@ -280,13 +280,16 @@ def test_line_ends_and_exponents(tmp_path, no_library, change, make):
 )
 def test_events_across_pieces_of_text(tmp_path, monkeypatch, make):
     """Pieces smaller than an event, and buffers that must grow: the same events."""
-    from flashdet.io.hepmc import blocks, source
+    from flashdet.io.hepmc import parser, textbuffer
 
     whole = read(write(tmp_path / "a", make(40)))
+    monkeypatch.setattr(parser, "_MORE", 1)
     for piece in (1, 100, 1000, 5000):
-        monkeypatch.setattr(blocks, "PIECE", piece)
-        monkeypatch.setattr(source, "CHUNK", max(piece, 16))
-        assert_same_tables(read(write(tmp_path / "b", make(40))), whole)
+        for enough in (1, 6, 50):
+            monkeypatch.setattr(textbuffer, "PIECE", piece)
+            monkeypatch.setattr(parser, "PIECE", piece)
+            monkeypatch.setattr(parser, "_ENOUGH", enough)
+            assert_same_tables(read(write(tmp_path / "b", make(40))), whole)
 
 
 def test_lines_are_counted_across_pieces(tmp_path):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from flashdet.io.hepmc import buffers, codes
 from flashdet.io.hepmc.buffers import Buffers
 from flashdet.io.hepmc.fields import double, integer, line_end, next_line, record, skip, starts_with, units
+from flashdet.io.hepmc.listing import reader_of
 from flashdet.io.hepmc.order import sort_event
 from flashdet.io.hepmc.written import lines2
 from flashdet.kernels.decimal import OK
@@ -216,8 +217,10 @@ def _event(
             break
         kind = text[i]
         if kind == 80:  # P
-            if v < v0 or p >= b.ints.shape[1]:
+            if v < v0:
                 return codes.ORDER, i
+            if p >= b.ints.shape[1]:
+                return codes.FULL, i
             code, i = _particle(text, i, stop, b, p)
             b.ints[buffers.PRODUCTION, p] = v - v0
             p += 1
@@ -225,8 +228,10 @@ def _event(
         elif kind == 86:  # V
             v += 1
             # Some generators announce too few particles of a vertex, none too many.
-            if due > 0 or v - v0 >= n_vertices or v >= b.vertex.shape[1]:
+            if due > 0 or v - v0 >= n_vertices:
                 return codes.VERTEX_COUNT, i
+            if v >= b.vertex.shape[1]:
+                return codes.FULL, i
             code, i, barcodes[v], due = _vertex(text, i, stop, b, v)
         else:
             code, i = _head_line(text, i, stop, b, event, names)
@@ -242,49 +247,5 @@ def _event(
     return _connect(b, event, barcodes), i
 
 
-@kernel
-def read_events(
-    text: Text, i: int, stop: int, b: Buffers, max_events: int, names: Text, barcodes: NDArray[np.int64]
-) -> tuple[int, int, int]:
-    """Read whole events.
-
-    Parameters
-    ----------
-    text : (n,) uint8
-        Text; at least 32 readable bytes follow `stop`.
-    i, stop : int64
-        Where to begin, and the end of the last whole event.
-    b : Buffers
-        Written from row 0.
-    max_events : int64
-        Room for events in `b`.
-    names : (m,) uint8
-        The N line that events with weight names must have.
-    barcodes : (m,) int64
-        Work space, one place per vertex of `b`.
-
-    Returns
-    -------
-    n_events : int64
-        Events read in full.
-    i : int64
-        Where it stopped.
-    code : int64
-        ``DONE``, ``FULL``, ``HEADER`` (a line of no event at `i`), or what is wrong with event `n_events` at `i`.
-    """
-    n = 0
-    while i < stop:
-        kind = text[i]
-        if kind == 69 and i + 1 < stop and text[i + 1] == 32:  # E
-            if n == max_events:
-                return n, i, codes.FULL
-            code, i = _event(text, i, stop, b, n, names, barcodes)
-            if code != OK:
-                return n, i, code
-            n += 1
-        elif kind == 10 and n > 0:
-            b.event[n - 1, buffers.LINES] += 1
-            i += 1
-        else:
-            return n, i, codes.HEADER
-    return n, i, codes.DONE
+#: Kernel for whole events, see :func:`.listing.reader_of`.
+read_events = reader_of(_event)

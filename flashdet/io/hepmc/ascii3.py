@@ -28,6 +28,7 @@ from flashdet.io.hepmc.fields import (
     units,
     weights,
 )
+from flashdet.io.hepmc.listing import reader_of
 from flashdet.io.hepmc.written import lines3
 from flashdet.kernels.decimal import OK
 from flashdet.kernels.jit import kernel
@@ -181,12 +182,14 @@ def _head(text: Text, i: int, stop: int, b: Buffers, event: int) -> tuple[int, i
     if n_particles < 0 or n_vertices < 0:
         return codes.REFERENCE, i
     # A particle takes at least 18 bytes of text and a vertex with its line or its first particle as well: an announced
-    # number beyond the text that follows (or the room for it) cannot be true.
+    # number beyond the text that follows cannot be true.
     room = (stop - i) // 18 + 1
-    if n_particles > room or p + n_particles > b.ints.shape[1]:
+    if n_particles > room:
         return codes.PARTICLE_COUNT, i
-    if n_vertices > room or v + n_vertices > b.vertex.shape[1]:
+    if n_vertices > room:
         return codes.VERTEX_COUNT, i
+    if p + n_particles > b.ints.shape[1] or v + n_vertices > b.vertex.shape[1]:
+        return codes.FULL, i
     b.event[event, buffers.NUMBER] = number
     b.event[event + 1, buffers.PARTICLES] = p + n_particles
     b.event[event + 1, buffers.VERTICES] = v + n_vertices
@@ -228,8 +231,13 @@ def _is_run_information(text: Text, i: int, stop: int, b: Buffers, event: int, i
 
 
 @kernel
-def _event(text: Text, i: int, stop: int, b: Buffers, event: int) -> tuple[int, int]:
-    """One event from its E line to the line before the next event, run information or the end of the listing."""
+def _event(
+    text: Text, i: int, stop: int, b: Buffers, event: int, names: Text, work: NDArray[np.int64]
+) -> tuple[int, int]:
+    """One event from its E line to the line before the next event, run information or the end of the listing.
+
+    `names` and `work` are for the other format.
+    """
     code, i = _head(text, i, stop, b, event)
     if code != OK:
         return code, i
@@ -268,43 +276,5 @@ def _event(text: Text, i: int, stop: int, b: Buffers, event: int) -> tuple[int, 
     return (OK if n_read == n_particles else codes.PARTICLE_COUNT), i
 
 
-@kernel
-def read_events(text: Text, i: int, stop: int, b: Buffers, max_events: int) -> tuple[int, int, int]:
-    """Read whole events.
-
-    Parameters
-    ----------
-    text : (n,) uint8
-        Text; at least 32 readable bytes follow `stop`.
-    i, stop : int64
-        Where to begin, and the end of the last whole event.
-    b : Buffers
-        Written from row 0.
-    max_events : int64
-        Room for events in `b`.
-
-    Returns
-    -------
-    n_events : int64
-        Events read in full.
-    i : int64
-        Where it stopped.
-    code : int64
-        ``DONE``, ``FULL``, ``HEADER`` (a line of no event at `i`), or what is wrong with event `n_events` at `i`.
-    """
-    n = 0
-    while i < stop:
-        kind = text[i]
-        if kind == 69 and i + 1 < stop and text[i + 1] == 32:  # E
-            if n == max_events:
-                return n, i, codes.FULL
-            code, i = _event(text, i, stop, b, n)
-            if code != OK:
-                return n, i, code
-            n += 1
-        elif kind == 10 and n > 0:
-            b.event[n - 1, buffers.LINES] += 1
-            i += 1
-        else:
-            return n, i, codes.HEADER
-    return n, i, codes.DONE
+#: Kernel for whole events, see :func:`.listing.reader_of`.
+read_events = reader_of(_event)

@@ -16,7 +16,7 @@ from flashdet.io.hepmc.block import Block
 from flashdet.io.hepmc.ledger import SKIP_HINT, Ledger
 from flashdet.io.hepmc.parser import Parser
 from flashdet.io.hepmc.source import Source, describe
-from flashdet.io.hepmc.textbuffer import PIECE, TextBuffer
+from flashdet.io.hepmc.textbuffer import TextBuffer
 
 #: Text formats that are read, by the word in their header line.
 ASCIIV3, IO_GENEVENT = "Asciiv3", "IO_GenEvent"
@@ -24,9 +24,6 @@ ASCIIV3, IO_GENEVENT = "Asciiv3", "IO_GenEvent"
 _LISTING = re.compile(rb"HepMC::(\w+)-(START|END)_EVENT_LISTING\s*")
 #: Note about events that do not say their units.
 UNITLESS = "warning: events without units (GEV MM assumed)"
-#: Text read ahead when only a few events are wanted.
-_SMALL_PIECE = 1 << 20
-_FEW_EVENTS = 100
 _ALLOWED = f"expected a line 'HepMC::{ASCIIV3}-START_EVENT_LISTING' or 'HepMC::{IO_GENEVENT}-START_EVENT_LISTING'"
 
 
@@ -250,10 +247,7 @@ class TextBlocks:
             return None
         buffer = self._buffer
         where = f"{self._source.name}: event {self._index}, line {buffer.line}, byte {buffer.offset}"
-        stop = buffer.whole_events(PIECE if n_wanted > _FEW_EVENTS else _SMALL_PIECE)
-        if stop == buffer.at:
-            return None
-        block, n_unitless = self._parser.parse(buffer, stop, self._names, n_wanted)
+        block, n_unitless = self._parser.parse(buffer, self._names, n_wanted)
         if block is None:
             return None
         self._in_run_information = False

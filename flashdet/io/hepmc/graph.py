@@ -76,17 +76,48 @@ def _position(b: Buffers, event: int, v: int) -> int:
     return -1
 
 
-@inline
-def _move(b: Buffers, event: int, row: int, length: float, p: int) -> None:
-    """Give particle `p` the position of vertex `row`, of the event for -1 [cm, ns]."""
-    for k in range(4):
-        value = b.position[row, k] if row >= 0 else b.header[event, buffers.SHIFT + k]
-        b.floats[buffers.VX + k, p] = value * length
-    b.floats[buffers.VT, p] /= C_LIGHT
+@kernel
+def _scale_positions(b: Buffers, event: int, length: float) -> bool:
+    """Positions of the vertices and of the event become cm and ns; whether all are within `MAX_LENGTH`."""
+    v0, v1 = b.event[event, buffers.VERTICES], b.event[event + 1, buffers.VERTICES]
+    absurd = False
+    for v in range(v0, v1 + 1):
+        position = b.position[v] if v < v1 else b.header[event, buffers.SHIFT : buffers.SHIFT + 4]
+        for k in range(4):
+            position[k] *= length
+        position[3] /= C_LIGHT
+        for k in range(4):
+            absurd |= abs(position[k]) > MAX_LENGTH
+    return not absurd
 
 
 @kernel
-def _collision(b: Buffers, event: int, source: NDArray[np.int64], length: float) -> None:
+def _move_particles(b: Buffers, event: int, source: NDArray[np.int64]) -> None:
+    """Give all particles the positions of the vertices they come from."""
+    v0 = b.event[event, buffers.VERTICES]
+    shift = b.header[event, buffers.SHIFT : buffers.SHIFT + 4]
+    for p in range(b.event[event, buffers.PARTICLES], b.event[event + 1, buffers.PARTICLES]):
+        v = b.ints[buffers.PRODUCTION, p]
+        row = source[v0 + v] if v >= 0 else -1
+        place = b.position[row] if row >= 0 else shift
+        for k in range(4):
+            b.floats[buffers.VX + k, p] = place[k]
+
+
+@kernel
+def _scale_momenta(values: NDArray[np.float64], energy: float) -> bool:
+    """Momenta, energies or masses become GeV; whether all are within `MAX_ENERGY`."""
+    if energy != 1.0:
+        for p in range(len(values)):
+            values[p] *= energy
+    absurd = False
+    for value in values:
+        absurd |= abs(value) > MAX_ENERGY
+    return not absurd
+
+
+@kernel
+def _collision(b: Buffers, event: int, source: NDArray[np.int64]) -> None:
     """Position of the vertex where the first beam particle ends, else where the first particle comes from."""
     p0, p1 = b.event[event, buffers.PARTICLES], b.event[event + 1, buffers.PARTICLES]
     made = -1
@@ -101,8 +132,7 @@ def _collision(b: Buffers, event: int, source: NDArray[np.int64], length: float)
     row = source[b.event[event, buffers.VERTICES] + vertex] if vertex >= 0 else -1
     for k in range(4):
         value = b.position[row, k] if row >= 0 else b.header[event, buffers.SHIFT + k]
-        b.header[event, buffers.COLLISION + k] = value * length
-    b.header[event, buffers.COLLISION + 3] /= C_LIGHT
+        b.header[event, buffers.COLLISION + k] = value
 
 
 @kernel
@@ -136,44 +166,40 @@ def finish(b: Buffers, event: int, source: NDArray[np.int64]) -> int:
     energy, length = b.header[event, buffers.GEV], b.header[event, buffers.CM]
     if energy == 0.0:
         energy, length = 1.0, 0.1  # no units given: GEV MM
-    largest = 0.0
-    farthest = 0.0
-    for p in range(p0, p1):
-        v = b.ints[buffers.PRODUCTION, p]
-        _move(b, event, source[v0 + v] if v >= 0 else -1, length, p)
-        for k in range(5):
-            b.floats[k, p] *= energy
-            largest = max(largest, abs(b.floats[k, p]))
-        for k in range(4):
-            farthest = max(farthest, abs(b.floats[buffers.VX + k, p]))
-    if largest > MAX_ENERGY or farthest > MAX_LENGTH:
+    for k in range(buffers.MASS + 1):
+        if not _scale_momenta(b.floats[k, p0:p1], energy):
+            return codes.ABSURD
+    if not _scale_positions(b, event, length):
         return codes.ABSURD
-    _collision(b, event, source, length)
+    _move_particles(b, event, source)
+    _collision(b, event, source)
     return OK
 
 
 @kernel
-def finish_all(b: Buffers, n_events: int, n_weights: int, source: NDArray[np.int64]) -> tuple[int, int]:
+def finish_all(b: Buffers, first: int, last: int, n_weights: int, source: NDArray[np.int64]) -> tuple[int, int]:
     """Settle events one after the other; stop at the first that is damaged or has not `n_weights` weights.
 
     Parameters
     ----------
     b : Buffers
-    n_events, n_weights : int64
+    first, last : int64
+        Number of the first event, and behind the last.
+    n_weights : int64
     source : (m,) int64
         Work space as in :func:`finish`.
 
     Returns
     -------
     n_events : int64
-        Events settled.
+        Number behind the last event settled.
     code : int64
         ``OK`` or what is wrong with the next event.
     """
-    for event in range(n_events):
+    for event in range(first, last):
         if b.event[event, buffers.N_WEIGHTS] != n_weights:
             return event, codes.WEIGHT_COUNT
         code = finish(b, event, source)
         if code != OK:
             return event, code
-    return n_events, OK
+    return last, OK

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from flashdet.io.hepmc import ascii2, ascii3, buffers, codes, graph
 from flashdet.io.hepmc.block import Block
+from flashdet.io.hepmc.interface import TARGET_PARTICLES
 from flashdet.io.hepmc.record import DEFAULT_WEIGHT
-from flashdet.io.hepmc.textbuffer import TextBuffer
+from flashdet.io.hepmc.textbuffer import PIECE, TextBuffer
 
-#: Events of one call, and weights of an event whose names are not known.
+#: Events of one block, and weights of an event whose names are not known.
 _MAX_EVENTS, _MAX_WEIGHTS = 4096, 256
-#: No particle and no vertex takes fewer bytes of text.
-_SHORTEST = 18
+#: Particles that close a block, and room for those of the last event in it.
+_ENOUGH, _MORE = TARGET_PARTICLES // 2, 20_000
 _WEIGHT_NAMES = re.compile(rb"N (\d+)((?: \"[^\"\n]*\")*) *\r?\n")
 
 
@@ -36,18 +37,16 @@ class Parser:
 
     def __init__(self, is_asciiv3: bool) -> None:
         self._is_asciiv3 = is_asciiv3
-        self._buffers = buffers.make_buffers(0, 0, 0, 0)
-        self._work = np.empty((2, 0), np.int64)
+        self._buffers = buffers.make_buffers(_ENOUGH + _MORE, _ENOUGH + _MORE, _MAX_EVENTS, _MAX_WEIGHTS)
+        self._work = np.empty(_ENOUGH + _MORE, np.int64)
 
-    def parse(self, text: TextBuffer, stop: int, names: tuple[str, ...], max_events: int) -> tuple[Block | None, int]:
-        """Parse from the place of the buffer on, as far as events are beyond doubt.
+    def parse(self, text: TextBuffer, names: tuple[str, ...], max_events: int) -> tuple[Block | None, int]:
+        """Parse from the place of the buffer on, as far as events are beyond doubt, until there is a block of them.
 
         Parameters
         ----------
         text : TextBuffer
             At an E line; it is moved on over what was parsed.
-        stop : int
-            End of the last whole event in the text.
         names : tuple of str
             Weight names from the run information of Asciiv3.
         max_events : int
@@ -60,38 +59,61 @@ class Parser:
         n_unitless : int
             Events in the block that give no units.
         """
-        line = b""
-        if not self._is_asciiv3:
-            line, names = _first_names(text, stop)
-        n_weights = len(names)
-        self._make_room(stop - text.at, n_weights or _MAX_WEIGHTS)
-        b = self._buffers
-        max_events = min(max_events, _MAX_EVENTS)
-        if self._is_asciiv3:
-            n, i, code = ascii3.read_events(text.text, text.at, stop, b, max_events)
-        else:
-            names_line = np.frombuffer(line, np.uint8)
-            n, i, code = ascii2.read_events(text.text, text.at, stop, b, max_events, names_line, self._work[1])
+        last = min(max_events, _MAX_EVENTS)
+        line = np.empty(0, np.uint8)
+        n = 0
+        while n < last and self._buffers.event[n, buffers.PARTICLES] < _ENOUGH:
+            stop = text.whole_events(PIECE)
+            if stop == text.at:
+                break
+            if n == 0 and not self._is_asciiv3:
+                head, names = _first_names(text, stop)
+                line = np.frombuffer(head, np.uint8)
+            if n == 0:
+                self._set_weights(len(names) or _MAX_WEIGHTS)
+            settled, code = self._parse_piece(text, stop, n, last, line, len(names))
+            if code == codes.FULL and settled == 0:
+                self._grow()  # not even one event has room
+                continue
+            n = settled
+            if code != codes.DONE:
+                break
         if n == 0:
             return None, 0
-        if not names:
-            n_weights = int(b.event[0, buffers.N_WEIGHTS])
-        settled, _ = graph.finish_all(b, n, n_weights, self._work[0])
-        if settled == 0:
-            return None, 0
-        if settled < n or code not in (codes.DONE, codes.FULL, codes.HEADER):
-            i = int(b.event[settled, buffers.START])
-        text.advance(i - text.at, int(b.event[:settled, buffers.LINES].sum()))
-        n_unitless = int((b.header[:settled, buffers.GEV] == 0).sum())
-        return _to_block(b, settled, max(n_weights, 0), names), n_unitless
+        b = self._buffers
+        n_weights = len(names) or max(int(b.event[0, buffers.N_WEIGHTS]), 0)
+        # The block takes the columns as they are; the next one gets others.
+        rows = b.ints.shape[1]
+        self._buffers = b._replace(ints=np.empty((5, rows), np.int32), floats=np.empty((9, rows)))
+        return _to_block(b, n, n_weights, names), int((b.header[:n, buffers.GEV] == 0).sum())
 
-    def _make_room(self, n_bytes: int, n_weights: int) -> None:
-        """Larger buffers if the text may hold more particles or weights than the present ones."""
-        rows = n_bytes // _SHORTEST + 2
-        if rows > self._buffers.ints.shape[1] or n_weights != self._buffers.weights.shape[1]:
-            rows = max(rows, self._buffers.ints.shape[1])
-            self._buffers = buffers.make_buffers(rows, rows, _MAX_EVENTS, n_weights)
-            self._work = np.empty((2, rows), np.int64)
+    def _parse_piece(
+        self, text: TextBuffer, stop: int, first: int, last: int, line: NDArray[np.uint8], n_weights: int
+    ) -> tuple[int, int]:
+        """Parse events from number `first` on: number behind the last that is beyond doubt, and why it ended there."""
+        b, start = self._buffers, text.at
+        read_events = ascii3.read_events if self._is_asciiv3 else ascii2.read_events
+        n, i, code = read_events(text.text, start, stop, b, first, last, line, self._work)
+        if not n_weights:
+            n_weights = int(b.event[0, buffers.N_WEIGHTS])
+        settled, damage = graph.finish_all(b, first, n, n_weights, self._work)
+        if settled < n:
+            i, code = int(b.event[settled, buffers.START]), damage
+        elif code not in (codes.DONE, codes.FULL, codes.HEADER) and n > first:
+            i = int(b.event[n, buffers.START])
+        if settled > first:
+            text.advance(i - start, int(b.event[first:settled, buffers.LINES].sum()))
+        return settled, code
+
+    def _set_weights(self, n: int) -> None:
+        if self._buffers.weights.shape[1] != n:
+            self._buffers = self._buffers._replace(weights=np.empty((_MAX_EVENTS, n)))
+
+    def _grow(self) -> None:
+        """Twice as much room."""
+        rows, b = 2 * self._buffers.ints.shape[1], self._buffers
+        self._buffers = buffers.make_buffers(rows, rows, _MAX_EVENTS, b.weights.shape[1])
+        self._work = np.empty(rows, np.int64)
 
 
 def _first_names(text: TextBuffer, stop: int) -> tuple[bytes, tuple[str, ...]]:
@@ -107,10 +129,9 @@ def _first_names(text: TextBuffer, stop: int) -> tuple[bytes, tuple[str, ...]]:
 
 
 def _to_block(b: buffers.Buffers, n: int, n_weights: int, names: tuple[str, ...]) -> Block:
-    """Copy the first `n` events out of the buffers."""
+    """The first `n` events; columns of particles are the rows of the buffers."""
     offsets = b.event[: n + 1, buffers.PARTICLES].copy()
-    rows = slice(0, int(offsets[-1]))
-    ints, floats = b.ints[:, rows].copy(), b.floats[:, rows].copy()
+    ints, floats = b.ints[:, : offsets[-1]], b.floats[:, : offsets[-1]]
     particle: dict[str, NDArray[Any]] = {
         "pdg": ints[buffers.PDG],
         "status": ints[buffers.STATUS],

