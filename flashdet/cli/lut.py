@@ -102,13 +102,14 @@ def plot(
     eta: Annotated[list[float] | None, typer.Option("--eta", help="Where to cut in eta; may be repeated.")] = None,
     pt: Annotated[list[float] | None, typer.Option("--pt", help="Where to cut in pt [GeV]; may be repeated.")] = None,
     nch: Annotated[float, typer.Option("--nch", help="dN/deta at which the efficiency is drawn.")] = 100.0,
+    radius: Annotated[float, typer.Option("--radius", help="Production radius [cm].")] = 0.0,
     overwrite: Overwrite = False,
 ) -> None:
     """Draw efficiency and resolutions of one to four tables against pt and eta."""
     from flashdet.lut.catalog import load_lut
     from flashdet.lut.plot import plot_lut
 
-    plot_lut([load_lut(name) for name in tables], tables, output, eta, pt, nch, overwrite)
+    plot_lut([load_lut(name).at_radius(radius) for name in tables], tables, output, eta, pt, nch, overwrite)
     print(f"wrote {output}")
 
 
@@ -122,11 +123,15 @@ def build_layout(
     bits: Annotated[
         int | None, typer.Option("--bits", min=8, max=23, help="Significant bits of the values. Default: all.")
     ] = None,
+    displaced: Annotated[
+        bool, typer.Option("--displaced/--prompt", help="Also for particles made behind the innermost layer.")
+    ] = True,
     overwrite: Overwrite = False,
 ) -> None:
     """Build the tables of a tracker from its layers."""
     from flashdet.layout import read_layout
     from flashdet.lut.files import SUFFIX
+    from flashdet.lut.shells import default_axes
     from flashdet.lut.tracker import build_luts
     from flashdet.species import SPECIES
 
@@ -135,5 +140,8 @@ def build_layout(
     described = read_layout(layout)
     if not overwrite:
         refuse_existing(paths)
-    luts = build_luts(described, wanted, progress=show_progress if sys.stderr.isatty() else None)
+    axes = default_axes(described)
+    luts = build_luts(
+        described, wanted, axes if displaced else axes[:1], progress=show_progress if sys.stderr.isatty() else None
+    )
     write_luts(luts, paths, overwrite, bits)

@@ -42,7 +42,11 @@ def build_sample(
     field: Annotated[str, typer.Option("--field", help="Magnetic field of the simulation along z, e.g. '2 T'.")],
     output: Output,
     mapping: Annotated[
-        str | None, typer.Option("--map", help="Mapping YAML of flat tables, or the name of a shipped one (acts_root).")
+        str | None,
+        typer.Option(
+            "--map",
+            help="Mapping YAML of flat tables, the name of a shipped one (acts_root), or acts_csv: ACTS CSV files.",
+        ),
     ] = None,
     nch: Annotated[str, typer.Option("--nch", help=f"Cells in dN_ch/deta: {_AXIS_HELP}")] = "1:1:1e4:log",
     radius: Annotated[str, typer.Option("--radius", help=f"In the production radius [cm]: {_AXIS_HELP}")] = "1:0:100",
@@ -120,7 +124,8 @@ def compare(
     from flashdet.lut.catalog import load_lut
     from flashdet.lut.compare import compare_luts, plot_comparison
 
-    comparison = compare_luts(load_lut(first), load_lut(second), (first, second), nch, radius)
+    luts = [load_lut(name).at_radius(radius) for name in (first, second)]
+    comparison = compare_luts(luts[0], luts[1], (first, second), nch, radius)
     for line in comparison.lines(worst):
         print(line)
     if output is not None:
@@ -213,9 +218,14 @@ def _sources(files: list[Path], mapping: str | None, secondaries: bool) -> Itera
         for path in files:
             yield str(path), read_aod(path, secondaries)
         return
+    from flashdet.io.samples.acts import ACTS_CSV, find_events, read_acts
     from flashdet.io.samples.flat import pair_files, read_flat
     from flashdet.io.samples.mapping import read_map
 
+    if mapping == ACTS_CSV:
+        for event in find_events(files):
+            yield str(event.particles), read_acts(event)
+        return
     table = read_map(mapping)
     for particles, tracks in pair_files(files, table):
         yield str(particles), read_flat(particles, tracks, table)

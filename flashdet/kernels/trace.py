@@ -1,11 +1,13 @@
-"""The reference trajectory of a tracker: which surfaces a particle from the origin crosses, and what they do to it.
+"""The reference trajectory of a tracker: which surfaces a particle crosses, and what they do to it.
 
 Cylinders around the z axis and discs across it are crossed in the order of the helix. Each crossing notes the arc since
 the one before, the angle of incidence, the scattering, and how the energy loss changes q/pt. What a fit makes of it is
 in :mod:`flashdet.kernels.kalman`; which layers a detector has is known to :mod:`flashdet.lut.layout`.
 
-A particle is followed on its way out only, to the point farthest from the axis, half a turn from the origin: what a
-looping particle does after that is no part of the track that is fitted.
+A particle starts at a radius and moves away from the axis, as the daughters of a fast particle from the beam line do
+and those of a photon. What lies inside of that radius it never crosses. It is followed on its way out only, to the
+point farthest from the axis, at most half a turn: what a looping particle does after that is no part of the track that
+is fitted.
 """
 
 from __future__ import annotations
@@ -33,10 +35,11 @@ from flashdet.kernels.material import (
 KIND, POSITION, LOW, HIGH, X_OVER_X0, THICKNESS, SIGMA_1, SIGMA_2, EFFICIENCY, ACTIVE = range(10)
 N_SURFACE_COLUMNS = 10
 
-#: Columns of a crossing: row of the surface; transverse arc since the previous crossing [cm] and curvature on it
-#: [1/cm]; q/pt in front and behind [e/GeV]; theta0^2; variance of q/pt behind from straggling; derivatives of q/pt
-#: behind with respect to q/pt and tgl in front; cosine and sine of the angle psi from the momentum to the radius vector
-#: in the transverse plane; 1 if measured; radius and z [cm].
+#: Columns of a crossing: row of the surface; transverse arc since the previous crossing, for the first one since the
+#: point of closest approach to the axis [cm], and curvature on it [1/cm]; q/pt in front and behind [e/GeV]; theta0^2;
+#: variance of q/pt behind from straggling; derivatives of q/pt behind with respect to q/pt and tgl in front; cosine and
+#: sine of the angle psi from the momentum to the radius vector in the transverse plane; 1 if measured; radius and z
+#: [cm].
 SURFACE, ARC, CURVATURE, Q_IN, Q_OUT, SCATTER, STRAGGLE, GAIN, MIX, COSINE, SINE, MEASURED, RADIUS, Z = range(14)
 N_CROSSING_COLUMNS = 14
 
@@ -143,11 +146,12 @@ def trace(
     charge: float,
     pt: float,
     eta: float,
+    start_radius: float,
     max_snp: float,
     passed: NDArray[np.bool_],
     crossings: NDArray[np.float64],
 ) -> int:
-    """Follow a positive particle from the origin through all surfaces.
+    """Follow a positive particle from its production point through all surfaces.
 
     Parameters
     ----------
@@ -158,7 +162,9 @@ def trace(
     mass, charge : float
         Of the particle [GeV], [e].
     pt, eta : float
-        Transverse momentum [GeV] and pseudorapidity at the origin.
+        Transverse momentum [GeV] and pseudorapidity at production.
+    start_radius : float
+        Distance of the production point from the axis [cm]; 0: the origin. The momentum points away from the origin.
     max_snp : float
         A cylinder measures only while |sin psi| is not above this.
     passed : (n,) bool
@@ -173,10 +179,14 @@ def trace(
     """
     tgl = math.sinh(eta)
     p = pt * math.sqrt(1.0 + tgl * tgl)
-    x, y, z, phi = 0.0, 0.0, 0.0, 0.0
+    x, y, z, phi = start_radius, 0.0, start_radius * tgl, 0.0
     q_over_pt = charge / pt
-    passed[:] = False
+    for i in range(len(passed)):
+        passed[i] = surfaces[i, KIND] == _CYLINDER and surfaces[i, POSITION] <= start_radius
     n, arc = 0, 0.0
+    if start_radius > 0.0:  # the circle's centre is at a right angle to the momentum
+        start_k = abs(curvature(q_over_pt, field))
+        arc = math.atan(start_radius * start_k) / start_k
     while n < crossings.shape[0]:
         k = curvature(q_over_pt, field)
         i, step = next_crossing(surfaces, passed, x, y, z, phi, tgl, k)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import math
 import struct
 from pathlib import Path
@@ -23,6 +24,8 @@ from flashdet.lut.axis import Axis, Scale
 from flashdet.lut.pack import decompose
 from flashdet.lut.table import AliceEigen, AliceSource, Lut
 from flashdet.species import SPECIES, SPECIES_CHARGE, SPECIES_PDG
+
+_LOG = logging.getLogger(__name__)
 
 VERSION = 20210801
 _HEADER = struct.Struct("<iiff" + "iff?3x" * 4)
@@ -223,7 +226,8 @@ def write_alice(lut: Lut, path: str | Path, overwrite: bool = False) -> None:
 
     A table that was read from an ALICE file and not changed since gives the same bytes (padding zeroed). Any other
     table gets eigenvalues in descending order, eigenvectors whose first component that is not zero is positive, the
-    same number for both efficiencies, and 0 for the two TOF probabilities, which a `Lut` does not know.
+    same number for both efficiencies, and 0 for the two TOF probabilities, which a `Lut` does not know. The tables of
+    displaced particles are left out with a warning: they have bins of their own, which the format cannot hold.
 
     Parameters
     ----------
@@ -241,6 +245,14 @@ def write_alice(lut: Lut, path: str | Path, overwrite: bool = False) -> None:
     OutputError
         The file exists, or cannot be written.
     """
+    if lut.displaced:
+        radius = lut.covariance_axes[0]
+        _LOG.warning(
+            "%s: tables of particles made beyond %.3g %s are left out: an ALICE file has equal bins at all radii",
+            path,
+            radius.high,
+            radius.unit,
+        )
     if lut.alice is not None and lut.alice.fingerprint == _fingerprint(lut):
         header, body = lut.alice.header, _original_body(lut, lut.alice)
     else:

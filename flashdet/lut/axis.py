@@ -113,12 +113,10 @@ class Axis:
         LutError
             A key is missing, unknown or of the wrong type, or the axis makes no sense.
         """
-        types: dict[str, tuple[type, ...]] = {"n_bins": (int,), "low": (int, float), "high": (int, float)}
-        names = [f.name for f in fields(cls)]
-        if not isinstance(mapping, Mapping) or sorted(mapping) != sorted(names):
-            raise LutError(f"an axis needs exactly the keys {', '.join(names)}, not {mapping!r}")
+        if not isinstance(mapping, Mapping) or mapping.keys() != _TYPES.keys():
+            raise LutError(f"an axis needs exactly the keys {', '.join(_TYPES)}, not {mapping!r}")
         for name, value in mapping.items():
-            if not isinstance(value, types.get(name, (str,))) or isinstance(value, bool):
+            if not isinstance(value, _TYPES[name]) or isinstance(value, bool):
                 raise LutError(f"{name} cannot be {value!r}", f"axis {mapping['name']}")
         return cls(**mapping)
 
@@ -126,3 +124,9 @@ class Axis:
         unit = f" {self.unit}" if self.unit else ""
         rules = f"outside: {self.out_of_range}, between centres: {self.interpolation}"
         return f"{self.name}: {self.n_bins} {self.scale} bins, {self.low:.6g} to {self.high:.6g}{unit} ({rules})"
+
+
+#: Types of the values of a header, by key.
+_TYPES: dict[str, tuple[type, ...]] = {
+    f.name: {"n_bins": (int,), "low": (int, float), "high": (int, float)}.get(f.name, (str,)) for f in fields(Axis)
+}

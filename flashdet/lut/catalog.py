@@ -117,18 +117,30 @@ def write_index(folder: Path | None = None) -> dict[str, Entry]:
         origin = table.meta.get("origin", table.meta.get("source"))
         if not isinstance(origin, str):
             raise LutError('does not say where it comes from: no meta["origin"] or meta["source"]', str(path))
-        axes = (table.efficiency_axes[0], *table.covariance_axes) if isinstance(table, Lut) else table.axes
+        axes = [str(axis) for axis in table.axes] if isinstance(table, Map) else _axis_lines(table)
         file = path.relative_to(folder).as_posix()
         entries[file.removesuffix(files.SUFFIX)] = {
             "file": file,
             "sha256": sha256_of(path),
             "kind": "lut" if isinstance(table, Lut) else "map",
             "origin": origin,
-            "axes": [str(axis) for axis in axes],
+            "axes": axes,
         }
     text = json.dumps({"format": _FORMAT, "version": _VERSION, "tables": entries}, indent=1) + "\n"
     write_bytes(folder / INDEX, [text.encode()], overwrite=True)
     return read_index(folder)
+
+
+def _axis_lines(lut: Lut) -> list[str]:
+    lines = [str(axis) for axis in (lut.efficiency_axes[0], *lut.covariance_axes)]
+    if lut.displaced:
+        edges = ", ".join(f"{part.covariance_axes[0].low:.3g}" for part in lut.displaced)
+        last = lut.displaced[-1].covariance_axes[0]
+        lines.append(
+            f"displaced: production radii {edges} to {last.high:.3g} {last.unit} (outside: {last.out_of_range})"
+        )
+        lines += [f"displaced {axis}" for axis in lut.displaced[-1].efficiency_axes]
+    return lines
 
 
 # --- loading ---------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,16 @@ def check_lut(lut: Lut) -> None:
         See there.
     """
     problems = _header_problems(lut) or [*_efficiency_problems(lut), *_covariance_problems(lut)]
+    for inner, outer in pairwise(lut.parts):
+        low, high = outer.covariance_axes[0].low, outer.covariance_axes[0].high
+        found = _header_problems(outer) or [*_efficiency_problems(outer), *_covariance_problems(outer)]
+        if any(getattr(outer, name) != getattr(lut, name) for name in ("species", "mass", "field")):
+            found.append("its species, mass or field differs from that of the first table")
+        if low != inner.covariance_axes[0].high:
+            found.append(f"it begins at {low:g} cm, the one before ends at {inner.covariance_axes[0].high:g} cm")
+        if outer.displaced:
+            found.append("it has tables of displaced particles of its own")
+        problems += [f"production radius {low:g} to {high:g} cm: {problem}" for problem in found]
     _raise(problems, f"LUT of {lut.species}")
 
 

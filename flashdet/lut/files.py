@@ -16,8 +16,9 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +31,12 @@ from flashdet.lut.content import content_arrays, content_header, content_shapes,
 from flashdet.lut.table import Lut, Map
 
 FORMAT = "flashdet-lut"
-#: Version 1: efficiency and covariance. Version 2: also the content of a full simulation (`SampleContent`); tables
-#: without it are still written as version 1, byte by byte as before.
+#: Version 1: efficiency and covariance. Version 2: also the content of a full simulation (`SampleContent`). Version 3:
+#: also tables of displaced particles, whose arrays are named ``displaced1_valid`` and so on. The lowest version that
+#: holds a table is written, byte by byte as before.
 VERSION = 1
 VERSION_SAMPLE = 2
+VERSION_DISPLACED = 3
 SUFFIX = ".lut.npz"
 
 #: Limits of a file, far above any real table: bytes of the header, bytes of one array once unpacked.
@@ -114,6 +117,36 @@ def _zip_bytes(header: bytes, arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def _lut_content(lut: Lut, bits: int | None) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    header: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "kind": "lut",
+        "species": lut.species,
+        "pdg": int(lut.pdg),
+        "mass": float(lut.mass),
+        "charge": int(lut.charge),
+        "field": float(lut.field),
+    }
+    own, arrays = _part_content(lut, bits)
+    header |= own
+    if lut.sample is not None:
+        header["version"] = VERSION_SAMPLE
+    if lut.displaced:
+        header["version"], header["displaced"] = VERSION_DISPLACED, []
+        for i, part in enumerate(lut.displaced):
+            own, more = _part_content(part, bits)
+            header["displaced"].append(own)
+            arrays |= {_name(i, name): array for name, array in more.items()}
+    return header, arrays
+
+
+def _name(i: int, array: str) -> str:
+    """Name of an array of the i-th table of displaced particles."""
+    return f"displaced{i + 1}_{array}"
+
+
+def _part_content(lut: Lut, bits: int | None) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """What is stored of each production radius."""
     cells = lut.covariance.reshape(-1, 15)
     valid = lut.valid.ravel()
     shape = np.zeros((15, valid.size))
@@ -124,15 +157,7 @@ def _lut_content(lut: Lut, bits: int | None) -> tuple[dict[str, Any], dict[str, 
         raise
     sigma, ratio = shape[:5], shape[5:]
     ratio[np.abs(ratio) < _SMALLEST_RATIO] = 0.0
-    header = {
-        "format": FORMAT,
-        "version": VERSION,
-        "kind": "lut",
-        "species": lut.species,
-        "pdg": int(lut.pdg),
-        "mass": float(lut.mass),
-        "charge": int(lut.charge),
-        "field": float(lut.field),
+    header: dict[str, Any] = {
         "efficiency_axes": [axis.to_dict() for axis in lut.efficiency_axes],
         "covariance_axes": [axis.to_dict() for axis in lut.covariance_axes],
         "meta": lut.meta,
@@ -144,7 +169,7 @@ def _lut_content(lut: Lut, bits: int | None) -> tuple[dict[str, Any], dict[str, 
         "ratio": _round_absolute(ratio, bits).reshape(10, *lut.valid.shape),
     }
     if lut.sample is not None:
-        header["version"], header["sample"] = VERSION_SAMPLE, content_header(lut.sample)
+        header["sample"] = content_header(lut.sample)
         arrays |= content_arrays(lut.sample)
     return header, arrays
 
@@ -223,9 +248,9 @@ def _read_archive(archive: zipfile.ZipFile, where: str) -> Lut | Map:
     header = json.loads(archive.read("header.json"))
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise LutError(f"is not a FlashDet table: its header does not say {FORMAT!r}", where)
-    if header.get("version") not in (VERSION, VERSION_SAMPLE):
+    if header.get("version") not in (VERSION, VERSION_SAMPLE, VERSION_DISPLACED):
         raise LutError(
-            f"has format version {header.get('version')!r}; this program reads {VERSION} to {VERSION_SAMPLE}",
+            f"has format version {header.get('version')!r}; this program reads {VERSION} to {VERSION_DISPLACED}",
             where,
             "update FlashDet",
         )
@@ -250,6 +275,21 @@ def _axes(mappings: Any, count: int | None = None) -> tuple[Axis, ...]:
 
 
 def _lut_shapes(header: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], str]]:
+    shapes = _part_shapes(header)
+    for i, part in enumerate(_displaced(header)):
+        shapes |= {_name(i, name): shape for name, shape in _part_shapes(part).items()}
+    return shapes
+
+
+def _displaced(header: dict[str, Any]) -> list[dict[str, Any]]:
+    """Headers of the tables of displaced particles."""
+    parts = header["displaced"] if header["version"] == VERSION_DISPLACED else []
+    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+        raise ValueError("the header's tables of displaced particles are none")
+    return parts
+
+
+def _part_shapes(header: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], str]]:
     efficiency = tuple(axis.n_bins for axis in _axes(header["efficiency_axes"], 3))
     covariance = tuple(axis.n_bins for axis in _axes(header["covariance_axes"], 3))
     shapes = {
@@ -258,9 +298,15 @@ def _lut_shapes(header: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], str]
         "sigma": ((5, *covariance), "<f4"),
         "ratio": ((10, *covariance), "<f4"),
     }
-    if header["version"] == VERSION_SAMPLE:
+    if _has_sample(header):
         shapes |= content_shapes(header["sample"], efficiency, covariance)
     return shapes
+
+
+def _has_sample(header: dict[str, Any]) -> bool:
+    """True if the header of a file, or of a part of one, tells of the content of a full simulation."""
+    version = header.get("version", VERSION_DISPLACED)
+    return bool(version == VERSION_SAMPLE or (version == VERSION_DISPLACED and "sample" in header))
 
 
 def _map_shapes(header: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -273,29 +319,33 @@ def _read_array(
     n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
     if n_bytes > _MAX_ARRAY or not n_bytes <= info.file_size <= n_bytes + _MAX_NPY_HEADER:
         raise LutError(f"{info.filename} unpacks to {info.file_size} bytes; its axes ask for {n_bytes}", where)
-    with archive.open(info) as file:
-        found = _npy_header(file)
+    stored = archive.read(info)
+    expected = _npy_header(shape, dtype)
+    start = len(expected)
+    if not stored.startswith(expected):  # written by another program; parsing takes as long as all the rest
+        file = io.BytesIO(stored)
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError("unknown version of an array")
+        found = np.lib.format.read_array_header_1_0(file, max_header_size=_MAX_NPY_HEADER)
         if found != (shape, False, np.dtype(dtype)):
             raise LutError(
                 f"{info.filename} holds {found[2]} of shape {found[0]}; the header says {np.dtype(dtype)} of {shape}",
                 where,
             )
-        content = file.read(n_bytes)
-        if len(content) != n_bytes or file.read(1):
-            raise LutError(f"{info.filename} is shorter or longer than its header says", where)
+        start = file.tell()
+    content = memoryview(stored)[start:]
+    if len(content) != n_bytes:
+        raise LutError(f"{info.filename} is shorter or longer than its header says", where)
     if hashlib.sha256(content).hexdigest() != hashed:
         raise LutError(f"{info.filename} does not have the SHA-256 of the header", where, "get the file again")
     return np.frombuffer(content, dtype).reshape(shape)
 
 
-def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = np.lib.format.read_magic(file)
-    if version != (1, 0):
-        raise ValueError(f"array format {version}")
-    header: tuple[tuple[int, ...], bool, np.dtype[Any]] = np.lib.format.read_array_header_1_0(
-        file, max_header_size=_MAX_NPY_HEADER
-    )
-    return header
+def _npy_header(shape: tuple[int, ...], dtype: str) -> bytes:
+    """First bytes of an array as they are written here."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": dtype, "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
 
 
 def _scalar(header: dict[str, Any], name: str, kind: type) -> Any:
@@ -306,13 +356,24 @@ def _scalar(header: dict[str, Any], name: str, kind: type) -> Any:
 
 
 def _make_lut(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Lut:
+    first = _make_part(header, header, arrays)
+    displaced = []
+    for i, part in enumerate(_displaced(header)):
+        prefix = _name(i, "")
+        own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+        displaced.append(_make_part(header, part, own))
+    return replace(first, displaced=tuple(displaced)) if displaced else first
+
+
+def _make_part(header: dict[str, Any], part: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Lut:
+    """Table of one production radius; `header` tells the species, `part` the rest."""
     valid = arrays["valid"]
     shape = np.concatenate([arrays["sigma"], arrays["ratio"]]).astype(np.float64).reshape(15, -1).T
     if not (np.isfinite(shape).all() and (shape[valid.ravel(), :5] > 0.0).all()):
         raise ValueError("a standard deviation or ratio is not finite or not positive")
     covariance = np.zeros((valid.size, 15))
     covariance[valid.ravel()] = from_shape(shape[valid.ravel()])
-    e, c = _axes(header["efficiency_axes"], 3), _axes(header["covariance_axes"], 3)
+    e, c = _axes(part["efficiency_axes"], 3), _axes(part["covariance_axes"], 3)
     return Lut(
         species=_scalar(header, "species", str),
         pdg=_scalar(header, "pdg", int),
@@ -324,8 +385,8 @@ def _make_lut(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Lut:
         covariance_axes=(c[0], c[1], c[2]),
         covariance=covariance.reshape(*valid.shape, 15),
         valid=valid,
-        meta=_scalar(header, "meta", dict),
-        sample=make_content(header["sample"], arrays) if header["version"] == VERSION_SAMPLE else None,
+        meta=_scalar(part, "meta", dict),
+        sample=make_content(part["sample"], arrays) if _has_sample(part) else None,
     )
 
 

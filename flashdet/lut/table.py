@@ -102,6 +102,9 @@ class Lut:
         Likewise.
     sample : SampleContent, optional
         Only for tables made from full simulation.
+    displaced : tuple of Lut
+        The same species for particles made farther out, from inside out: the radius axis of each begins where the one
+        before ends, and each has an efficiency, and eta, pt and nch axes, of its own. Their rules hold beyond the last.
     """
 
     species: str
@@ -118,6 +121,7 @@ class Lut:
     eigen: AliceEigen | None = None
     alice: AliceSource | None = None
     sample: SampleContent | None = None
+    displaced: tuple[Lut, ...] = ()
 
     def validate(self) -> None:
         """Check that the table makes sense.
@@ -128,11 +132,31 @@ class Lut:
             Lists every kind of problem with its places: species and numbers that contradict each other, axes and shapes
             that do not fit, efficiencies outside [0, 1], covariances of valid cells that are not finite or not positive
             definite, holes (cells that are not valid although the table is valid on both sides of them along eta, or
-            both below and above them in pt).
+            both below and above them in pt); the same of the tables of displaced particles, and gaps between them.
         """
         from flashdet.lut.checks import check_lut
 
         check_lut(self)
+
+    @property
+    def parts(self) -> tuple[Lut, ...]:
+        """The table itself and those of displaced particles, by production radius."""
+        return (self, *self.displaced)
+
+    def at_radius(self, radius: float) -> Lut:
+        """Table for a production radius.
+
+        Parameters
+        ----------
+        radius : float
+            Production radius [cm].
+
+        Returns
+        -------
+        Lut
+            One of `parts`: the last that begins at or below `radius`, else the first.
+        """
+        return [self, *(part for part in self.displaced if part.covariance_axes[0].low <= radius)][-1]
 
     def info(self) -> str:
         """Axes, units, shapes, ranges and provenance as text."""
@@ -146,9 +170,17 @@ class Lut:
             f"{int(self.valid.sum())} of {self.valid.size} cells valid",
             *(f"  {axis}" for axis in (self.efficiency_axes[0], *self.covariance_axes)),
             *(self.sample.info() if self.sample is not None else ()),
+            *(part._radius_line() for part in self.displaced),
             *_meta_lines(self.meta),
         ]
         return "\n".join(lines)
+
+    def _radius_line(self) -> str:
+        radius = self.covariance_axes[0]
+        return (
+            f"made at {radius.low:.4g} to {radius.high:.4g} {radius.unit}: {_shape_text(self.efficiency_axes)}, "
+            f"{int(self.valid.sum())} of {self.valid.size} cells valid, outside: {radius.out_of_range}"
+        )
 
     def __str__(self) -> str:
         return self.info()

@@ -1,7 +1,8 @@
 """The analytic tracker: lookup tables of a layout, from a Kalman filter along the helix of each species.
 
-For each (eta, pt) a positive particle of the species' own mass and charge starts at the origin and is followed through
-all layers, inert ones included (:mod:`flashdet.kernels.trace`). The covariance at the point of closest approach to the
+For each (eta, pt) a positive particle of the species' own mass and charge starts at the origin, or at a radius that it
+moves away from, and is followed through all layers beyond, inert ones included (:mod:`flashdet.kernels.trace`). The
+covariance at the point of closest approach to the
 z axis comes from all hits on the way, with all correlations, without a vertex constraint and without a start
 covariance (:mod:`flashdet.kernels.kalman`). The efficiency is the probability of enough right hits given the efficiency
 of each layer and the density of other particles' hits; no random number is involved.
@@ -30,68 +31,18 @@ from flashdet.kernels.counting import accepted
 from flashdet.kernels.jit import kernel
 from flashdet.kernels.kalman import confusion, covariance_of, fit_inward
 from flashdet.kernels.trace import EFFICIENCY, MEASURED, N_CROSSING_COLUMNS, STRAGGLE, trace
-from flashdet.lut.axis import Axis
 from flashdet.lut.checks import find_holes
 from flashdet.lut.files import SUFFIX, write_table
 from flashdet.lut.layout import Layout
+from flashdet.lut.shells import Axes, default_axes
 from flashdet.lut.table import Lut
 from flashdet.species import SPECIES, SPECIES_CHARGE, SPECIES_MASS, SPECIES_PDG
 from flashdet.units import PT_PER_TESLA_CM
 
 #: Goes up when the physics of the tables changes.
-BUILDER_VERSION = 2
+BUILDER_VERSION = 3
 #: Packed covariances that change sign under z -> -z: exactly one of z and tgl.
 _ODD_IN_Z = np.array([1, 4, 6, 8, 11, 13])
-
-
-@dataclass(frozen=True)
-class Axes:
-    """Axes of the tables of the analytic tracker.
-
-    Attributes
-    ----------
-    nch : Axis
-        dN_ch/deta.
-    eta : Axis
-        Pseudorapidity; symmetric about 0.
-    pt : Axis
-        True transverse momentum [GeV].
-    radius : Axis
-        Production radius [cm]; one bin, the tables are made for the origin: up to the first layer they hold.
-    """
-
-    nch: Axis
-    eta: Axis
-    pt: Axis
-    radius: Axis
-
-
-#: Chosen such that linear interpolation in (log nch, eta, log pt) is within 2 % of the exact sigma away from the edges
-#: of layers (tests/physics/test_tracker_tables.py).
-DEFAULT_AXES = Axes(
-    nch=Axis("nch", "", 12, 1.0, 1e4, "log", "clamp", "linear"),
-    eta=Axis("eta", "", 80, -4.0, 4.0, "linear", "reject", "linear"),
-    pt=Axis("pt", "GeV", 120, 0.01, 100.0, "log", "clamp", "linear"),
-    radius=Axis("radius", "cm", 1, 0.0, 0.5, "linear", "clamp", "none"),
-)
-
-
-def default_axes(layout: Layout) -> Axes:
-    """Axes of a layout's tables: `DEFAULT_AXES` with a radius axis that ends at the innermost measuring cylinder.
-
-    Particles from farther out miss that layer. They are given the table of the origin, and counted as out of range.
-
-    Parameters
-    ----------
-    layout : Layout
-
-    Returns
-    -------
-    Axes
-    """
-    radii = [layer.position for layer in layout.layers if layer.kind == "cylinder" and not layer.is_inert]
-    high = min(radii) if radii else DEFAULT_AXES.radius.high
-    return replace(DEFAULT_AXES, radius=replace(DEFAULT_AXES.radius, high=high))
 
 
 @dataclass(frozen=True)
@@ -129,6 +80,7 @@ def _solve_grid(
     eta: NDArray[np.float64],
     pt: NDArray[np.float64],
     nch: NDArray[np.float64],
+    radius: float,
     min_hits: int,
     max_wrong: int,
     max_snp: float,
@@ -150,7 +102,7 @@ def _solve_grid(
     for i in range(len(eta)):
         tgl = math.sinh(eta[i])
         for j in range(len(pt)):
-            n = trace(surfaces, field, mass, charge, pt[j], eta[i], max_snp, passed, crossings)
+            n = trace(surfaces, field, mass, charge, pt[j], eta[i], radius, max_snp, passed, crossings)
             hits = 0
             for m in range(n):
                 hits += int(crossings[m, MEASURED])
@@ -173,7 +125,7 @@ def _solve_grid(
                 efficiency[k, i, j] = accepted(found, right, hits, min_hits, max_wrong, table)
 
 
-def _run(layout: Layout, i_species: int, eta: Any, pt: Any, nch: Any) -> tuple[NDArray[Any], ...]:
+def _run(layout: Layout, i_species: int, eta: Any, pt: Any, nch: Any, radius: float) -> tuple[NDArray[Any], ...]:
     """Call the kernel; returns covariance, efficiency, n_hits, valid and the confusion of the last point."""
     eta, pt, nch = (np.ascontiguousarray(np.atleast_1d(v), np.float64) for v in (eta, pt, nch))
     surfaces = layout.rows()
@@ -192,6 +144,7 @@ def _run(layout: Layout, i_species: int, eta: Any, pt: Any, nch: Any) -> tuple[N
         eta,
         pt,
         nch,
+        float(radius),
         int(layout.minimum_hits),
         int(layout.maximum_wrong_hits),
         float(layout.maximum_snp),
@@ -211,7 +164,9 @@ def _index(species: str) -> int:
     return SPECIES.index(species)
 
 
-def solve(layout: Layout, species: str, pt: float, eta: float, nch: float | Sequence[float] = 100.0) -> Solution:
+def solve(
+    layout: Layout, species: str, pt: float, eta: float, nch: float | Sequence[float] = 100.0, radius: float = 0.0
+) -> Solution:
     """Track one particle.
 
     Parameters
@@ -226,6 +181,8 @@ def solve(layout: Layout, species: str, pt: float, eta: float, nch: float | Sequ
         Pseudorapidity.
     nch : float or sequence of float
         dN_ch/deta of the event.
+    radius : float
+        Production radius [cm]; the momentum points away from the origin.
 
     Returns
     -------
@@ -236,7 +193,7 @@ def solve(layout: Layout, species: str, pt: float, eta: float, nch: float | Sequ
     LutError
         Unknown species.
     """
-    covariance, efficiency, n_hits, valid, coefficients = _run(layout, _index(species), eta, pt, nch)
+    covariance, efficiency, n_hits, valid, coefficients = _run(layout, _index(species), eta, pt, nch, radius)
     rows, columns = np.tril_indices(5)
     dense = np.full((5, 5), np.nan)
     if valid[0, 0]:
@@ -248,7 +205,7 @@ def solve(layout: Layout, species: str, pt: float, eta: float, nch: float | Sequ
 def build_luts(
     layout: Layout,
     species: Sequence[str] = SPECIES,
-    axes: Axes | None = None,
+    axes: Axes | Sequence[Axes] | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> dict[str, Lut]:
     """Build the tables of a tracker.
@@ -259,8 +216,9 @@ def build_luts(
         The tracker.
     species : sequence of str
         Which species, of `flashdet.species.SPECIES`.
-    axes : Axes, optional
-        Default: `default_axes`.
+    axes : Axes or sequence of Axes, optional
+        One per shell of production radius, from inside out; default: `default_axes`. Outer shells in which nothing can
+        be tracked are left out, the radius then ends where they begin.
     progress : callable, optional
         Called as ``progress(done, total, species)`` before each species and once at the end with "".
 
@@ -274,15 +232,18 @@ def build_luts(
     LutError
         Unknown species, or an eta axis that is not symmetric about 0.
     """
-    axes = axes or default_axes(layout)
-    if axes.eta.low != -axes.eta.high:
+    shells = (axes,) if isinstance(axes, Axes) else tuple(axes or default_axes(layout))
+    if any(shell.eta.low != -shell.eta.high for shell in shells):
         raise LutError("the eta axis must be symmetric about 0", "tracker")
     luts = {}
     indices = [_index(name) for name in species]
     for done, (name, index) in enumerate(zip(species, indices, strict=True)):
         if progress:
             progress(done, len(species), name)
-        luts[name] = _build(layout, index, axes)
+        parts = [_build(layout, index, shell) for shell in shells]
+        while len(parts) > 1 and not parts[-1].valid.any():
+            parts.pop()
+        luts[name] = replace(parts[0], displaced=tuple(parts[1:]))
     if progress:
         progress(len(species), len(species), "")
     return luts
@@ -291,7 +252,9 @@ def build_luts(
 def _build(layout: Layout, index: int, axes: Axes) -> Lut:
     eta = axes.eta.centers
     half = eta[len(eta) // 2 :] if layout.is_symmetric else eta
-    covariance, efficiency, _, valid, _ = _run(layout, index, half, axes.pt.centers, axes.nch.centers)
+    covariance, efficiency, _, valid, _ = _run(
+        layout, index, half, axes.pt.centers, axes.nch.centers, axes.production_radius
+    )
     if layout.is_symmetric:
         n_left = len(eta) // 2  # a bin at eta = 0 is its own mirror image
         mirrored = covariance[::-1][:n_left].copy()
@@ -299,7 +262,11 @@ def _build(layout: Layout, index: int, axes: Axes) -> Lut:
         covariance = np.concatenate([mirrored, covariance])
         efficiency = np.concatenate([efficiency[:, ::-1][:, :n_left], efficiency], axis=1)
         valid = np.concatenate([valid[::-1][:n_left], valid])
-    n_filled = _fill_holes(covariance, valid)
+    meta: dict[str, Any] = {"cells_without_acceptance_filled": _fill_holes(covariance, valid)}
+    if axes.production_radius > 0.0:
+        meta["production_radius"] = axes.production_radius
+    else:
+        meta = _meta(layout) | meta
     return Lut(
         species=SPECIES[index],
         pdg=SPECIES_PDG[index],
@@ -311,17 +278,20 @@ def _build(layout: Layout, index: int, axes: Axes) -> Lut:
         covariance_axes=(axes.radius, axes.eta, axes.pt),
         covariance=covariance[np.newaxis],
         valid=valid[np.newaxis],
-        meta={
-            "source": f"analytic tracker, layout {layout.name}",
-            "builder_version": BUILDER_VERSION,
-            "convention": "positive charge in a positive field; the pt axis is the true pt, also for |charge| 2",
-            "layout_source": layout.source,
-            "layout_sha256": layout.sha256,
-            "cells_without_acceptance_filled": n_filled,
-            "minimum_hits": layout.minimum_hits,
-            "maximum_wrong_hits": layout.maximum_wrong_hits,
-        },
+        meta=meta,
     )
+
+
+def _meta(layout: Layout) -> dict[str, Any]:
+    return {
+        "source": f"analytic tracker, layout {layout.name}",
+        "builder_version": BUILDER_VERSION,
+        "convention": "positive charge in a positive field; the pt axis is the true pt, also for |charge| 2",
+        "layout_source": layout.source,
+        "layout_sha256": layout.sha256,
+        "minimum_hits": layout.minimum_hits,
+        "maximum_wrong_hits": layout.maximum_wrong_hits,
+    }
 
 
 def _fill_holes(covariance: NDArray[np.float64], valid: NDArray[np.bool_]) -> int:

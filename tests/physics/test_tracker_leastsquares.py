@@ -6,6 +6,7 @@ large covariance of all hits.
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -123,11 +124,11 @@ class Simulation:
         return brentq(gap, 0.0, end, xtol=1e-12)
 
 
-def least_squares(layout, species, pt, eta):
-    """Covariance (5, 5) of (y, z, snp, tgl, q/pt) at the origin."""
+def least_squares(layout, species, pt, eta, start=None):
+    """Covariance (5, 5) of (y, z, snp, tgl, q/pt) at the perigee, by default the origin."""
     simulation = Simulation(layout, species)
     charge = simulation.charge
-    start = np.array([0.0, 0.0, 0.0, math.sinh(eta), charge / pt])
+    start = np.array([0.0, 0.0, 0.0, math.sinh(eta), charge / pt]) if start is None else start
     reference, order, material = simulation.run(start)
     layers = [layout.layers[j] for j in order]
     active = [i for i, a in enumerate(layers) if not a.is_inert and (a.kind == "disc" or abs(reference[i, 3]) < 0.85)]
@@ -165,9 +166,27 @@ def least_squares(layout, species, pt, eta):
 BARREL = read_layout("reference_barrel")
 
 
-def compare(layout, species, pt, eta, tolerance):
-    expected = least_squares(layout, species, pt, eta)
-    solution = solve(layout, species, pt, eta)
+def beyond(layout, species, pt, eta, radius):
+    """The layers left to a particle that leaves (radius, 0, radius sinh(eta)) radially, and its perigee.
+
+    The circle of radius R has its centre at a right angle to the momentum, at the distance hypot(radius, R).
+    """
+    tgl, charge = math.sinh(eta), SPECIES_CHARGE[SPECIES.index(species)]
+    bend = pt / (C * layout.field * charge)
+    z = tgl * (radius - bend * math.atan(radius / bend))
+    start = np.array([bend - math.hypot(radius, bend), z, 0.0, tgl, charge / pt])
+    ahead = [
+        a.position > radius if a.kind == "cylinder" else a.position / math.copysign(1, eta) > radius * abs(tgl)
+        for a in layout.layers
+    ]
+    left = tuple(a for a, is_ahead in zip(layout.layers, ahead, strict=True) if is_ahead)
+    return replace(layout, layers=left, minimum_hits=4), start
+
+
+def compare(layout, species, pt, eta, tolerance, radius=0.0):
+    left, start = (layout, None) if radius == 0.0 else beyond(layout, species, pt, eta, radius)
+    expected = least_squares(left, species, pt, eta, start)
+    solution = solve(layout, species, pt, eta, radius=radius)
     assert solution.is_valid
     scale = np.sqrt(np.diag(expected))
     assert np.sqrt(np.diag(solution.covariance)) / scale == pytest.approx(np.ones(5), rel=tolerance)
@@ -217,3 +236,49 @@ def test_the_logarithm_of_the_scattering_formula_matters():
     solution = solve(BARREL, "pion", 1.0, 0.05)
     thin = 1 + 0.038 * math.log(0.01)
     assert 1.0 * math.sqrt(solution.covariance[4, 4]) / thin == pytest.approx(0.0078, rel=0.03)
+
+
+# --- particles made farther out ---------------------------------------------------------------------------------------
+@pytest.mark.parametrize("radius", [0.3, 0.9, 2.5001, 6.0, 11.9, 19.0])
+@pytest.mark.parametrize(("species", "pt", "eta"), [("pion", 0.4, 0.3), ("pion", 5.0, -0.9), ("proton", 0.8, 0.6)])
+def test_displaced_particles_agree_with_least_squares(species, pt, eta, radius):
+    compare(BARREL, species, pt, eta, 0.015, radius)
+
+
+@pytest.mark.parametrize(
+    ("eta", "pt", "radius"), [(0.3, 0.5, 10.0), (1.9, 1.0, 14.0), (-2.6, 2.0, 13.0), (3.0, 5.0, 1.0)]
+)
+def test_displaced_particles_in_front_of_discs_agree_with_least_squares(eta, pt, radius):
+    compare(read_layout("alice3_v3"), "pion", pt, eta, 0.015, radius)
+
+
+def test_helium_from_a_displaced_vertex_agrees_with_least_squares():
+    compare(BARREL, "helium3", 2.5, 0.3, 0.015, 4.0)
+
+
+def test_the_radius_changes_nothing_until_a_layer_is_left_behind():
+    prompt = solve(BARREL, "pion", 1.0, 0.4)
+    assert np.array_equal(solve(BARREL, "pion", 1.0, 0.4, radius=0.0).covariance, prompt.covariance)
+    near = solve(BARREL, "pion", 1.0, 0.4, radius=1e-6)
+    assert near.covariance == pytest.approx(prompt.covariance, rel=1e-6, abs=1e-15)
+    inside = solve(BARREL, "pion", 1.0, 0.4, radius=0.4)
+    assert np.diag(inside.covariance) == pytest.approx(np.diag(prompt.covariance), rel=0.01)
+    assert inside.n_hits == prompt.n_hits
+
+
+def test_hits_are_lost_one_by_one():
+    radii = sorted(a.position for a in BARREL.layers if not a.is_inert)
+    for i, r in enumerate(radii[:-5]):
+        before = solve(BARREL, "pion", 3.0, 0.2, radius=r * 0.999)
+        behind = solve(BARREL, "pion", 3.0, 0.2, radius=r * 1.001)
+        assert (before.n_hits, behind.n_hits) == (len(radii) - i, len(radii) - i - 1)
+        assert behind.covariance[0, 0] > before.covariance[0, 0]
+    assert not solve(BARREL, "pion", 3.0, 0.2, radius=radii[-1] + 1).is_valid
+
+
+def test_material_in_front_of_the_birthplace_does_not_scatter():
+    wall = replace(BARREL.layers[0], name="wall", position=3.0, x_over_x0=0.5, is_inert=True)
+    thick = replace(BARREL, layers=(*BARREL.layers, wall))
+    bare, behind = (solve(layout, "pion", 0.5, 0.1, radius=3.1).covariance for layout in (BARREL, thick))
+    assert np.array_equal(bare, behind)
+    assert solve(thick, "pion", 0.5, 0.1, radius=2.9).covariance[0, 0] > 4 * bare[0, 0]

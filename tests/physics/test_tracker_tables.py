@@ -14,7 +14,8 @@ from flashdet.layout import read_layout
 from flashdet.lut.axis import Axis
 from flashdet.lut.checks import find_holes
 from flashdet.lut.files import read_table
-from flashdet.lut.tracker import DEFAULT_AXES, build_luts, solve, write_luts
+from flashdet.lut.shells import DEFAULT_AXES, default_axes, production_radii
+from flashdet.lut.tracker import build_luts, solve, write_luts
 from flashdet.species import SPECIES, SPECIES_MASS, SPECIES_PDG
 
 SMALL = replace(
@@ -35,7 +36,16 @@ def crossed(layout, pt, eta):
     rows = layout.rows()
     crossings = np.empty((len(rows), N_CROSSING_COLUMNS))
     n = trace(
-        rows, layout.field, SPECIES_MASS[2], 1.0, pt, eta, layout.maximum_snp, np.empty(len(rows), np.bool_), crossings
+        rows,
+        layout.field,
+        SPECIES_MASS[2],
+        1.0,
+        pt,
+        eta,
+        0.0,
+        layout.maximum_snp,
+        np.empty(len(rows), np.bool_),
+        crossings,
     )
     return tuple(int(i) for i in crossings[:n, SURFACE])
 
@@ -165,8 +175,58 @@ def test_wrong_arguments(v3):
         build_luts(v3, ["pion"], replace(SMALL, eta=Axis("eta", "", 5, -1.0, 2.0)))
 
 
-def test_tables_hold_up_to_their_innermost_layer(v3):
-    """A particle from behind it misses that layer: asking the table for it must be told."""
-    radius = build_luts(v3, ["pion"])["pion"].covariance_axes[0]
-    assert (radius.low, radius.n_bins, radius.out_of_range) == (0.0, 1, "clamp")
-    assert radius.high == pytest.approx(0.5)
+# --- production radius ------------------------------------------------------------------------------------------------
+def test_shells_begin_at_the_layers(v3):
+    edges = np.array(production_radii(v3))
+    assert (np.diff(edges) > 0).all()
+    for layer in v3.layers:
+        if layer.kind == "cylinder" and not layer.is_inert and layer.position < 30.0:
+            nearest = edges[np.argmin(abs(edges - layer.position))]
+            # just inside, so that what is made in the layer is behind it, whatever the rounding
+            assert 0.0 < layer.position - nearest < 1e-5
+    assert edges[0] == pytest.approx(0.5)
+    assert edges[np.argmin(abs(edges - 5.7))] == pytest.approx(5.7)  # the beam pipe
+    assert (edges[1:] / edges[:-1]).max() < 1.75
+    # cylinders alone need no finer shells, and rows of a gas detector do not get one each
+    assert production_radii(read_layout("reference_barrel"))[:4] == pytest.approx((0.5, 1.2, 2.5, 3.75))
+    assert len(production_radii(read_layout("delphes_o2_its1"))) < 25
+
+
+def test_tables_follow_the_production_radius(v3):
+    lut = build_luts(v3, ["pion"])["pion"]
+    lut.validate()
+    radii = [part.covariance_axes[0] for part in lut.parts]
+    assert (radii[0].low, radii[0].out_of_range) == (0.0, "clamp")
+    assert all(a.high == b.low for a, b in pairwise(radii))
+    assert {axis.out_of_range for axis in radii[1:]} == {"reject"}
+    assert 30.0 < radii[-1].high < 50.0  # beyond, fewer than five layers are left everywhere
+    eta, pt = 0.31, 2.0
+    for part in lut.displaced[:8]:
+        axis = part.covariance_axes[0]
+        exact = solve(v3, "pion", pt, eta, 1.0, radius=axis.low + 0.1 * (axis.high - axis.low))
+        i, j = (
+            int(np.searchsorted(part.covariance_axes[1].edges, eta)) - 1,
+            int(np.searchsorted(part.covariance_axes[2].edges, pt)) - 1,
+        )
+        sigma = np.sqrt(part.covariance[0, i, j, [0, 2, 5, 9, 14]])
+        assert sigma == pytest.approx(np.sqrt(np.diag(exact.covariance)), rel=0.1)
+        assert part.valid[0, i, j]
+    assert lut.at_radius(0.0) is lut
+    assert lut.at_radius(3.0).covariance_axes[0].low < 3.0 < lut.at_radius(3.0).covariance_axes[0].high
+    assert lut.at_radius(1e3) is lut.displaced[-1]
+    assert "made at 9 to 12 cm" in lut.info()
+
+
+def test_prompt_tables_are_those_of_one_radius(v3):
+    prompt, all_radii = (build_luts(v3, ["kaon"], axes)["kaon"] for axes in (default_axes(v3)[:1], default_axes(v3)))
+    assert prompt.displaced == ()
+    assert np.array_equal(prompt.covariance, all_radii.covariance)
+    assert np.array_equal(prompt.efficiency, all_radii.efficiency)
+
+
+def test_gaps_between_radii_are_no_tables(v3):
+    lut = build_luts(v3, ["pion"])["pion"]
+    with pytest.raises(LutError, match=r"it begins at 0.85 cm, the one before ends at 0.5 cm"):
+        replace(lut, displaced=lut.displaced[1:]).validate()
+    with pytest.raises(LutError, match="species, mass or field"):
+        replace(lut, displaced=(replace(lut.displaced[0], field=1.0),)).validate()

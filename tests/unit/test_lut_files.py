@@ -13,6 +13,7 @@ import pytest
 from lut_tables import smooth_lut
 
 from flashdet.errors import LutError, OutputError
+from flashdet.lut.alice import read_alice, write_alice
 from flashdet.lut.atomic import sha256_of
 from flashdet.lut.axis import Axis
 from flashdet.lut.files import read_table, write_table
@@ -180,7 +181,7 @@ def test_every_flipped_byte_is_noticed_or_harmless(lut_file):
     ("change", "message"),
     [
         (lambda h: h.update(format="else"), "not a FlashDet table"),
-        (lambda h: h.update(version=3), "format version 3"),
+        (lambda h: h.update(version=4), "format version 4"),
         (lambda h: h.update(kind="histogram"), "kind 'histogram'"),
         (lambda h: h.pop("efficiency_axes"), "efficiency_axes"),
         (lambda h: h["efficiency_axes"].pop(), "axes"),
@@ -280,3 +281,61 @@ def test_the_compressed_size_of_a_big_table(tmp_path):
     write_table(lut, tmp_path / "big.lut.npz", bits=14)
     assert (tmp_path / "big.lut.npz").stat().st_size < 250_000  # of 99.8 MB in the ALICE format
     assert zlib.crc32((tmp_path / "big.lut.npz").read_bytes())
+
+
+# --- displaced particles ---------------------------------------------------------------------------------------------
+def _displaced_lut() -> Lut:
+    inner = smooth_lut(n_eta=8, n_pt=10)
+    low = inner.covariance_axes[0].high
+    outer = []
+    for n_eta, n_pt, scale in ((4, 6, 2.0), (2, 5, 5.0)):
+        part = smooth_lut(n_eta=n_eta, n_pt=n_pt, n_nch=3)
+        radius = Axis("radius", "cm", 1, low, low + 4.0, "linear", "reject", "none")
+        low += 4.0
+        axes = (radius, *part.covariance_axes[1:])
+        outer.append(dataclasses.replace(part, covariance_axes=axes, covariance=scale * part.covariance, meta={}))
+    return dataclasses.replace(inner, displaced=tuple(outer))
+
+
+def test_tables_of_displaced_particles_come_back(tmp_path):
+    lut, path = _displaced_lut(), tmp_path / "pion.lut.npz"
+    write_table(lut, path)
+    back = read_table(path)
+    back.validate()
+    assert len(back.displaced) == 2
+    for part, again in zip(lut.parts, back.parts, strict=True):
+        assert (again.efficiency_axes, again.covariance_axes) == (part.efficiency_axes, part.covariance_axes)
+        assert (again.species, again.meta, again.charge) == (part.species, part.meta, part.charge)
+        assert np.array_equal(again.valid, part.valid)
+        assert np.array_equal(again.efficiency, part.efficiency.astype(np.float32))
+        sigma = np.sqrt(part.covariance[part.valid][:, DIAGONAL])
+        np.testing.assert_allclose(np.sqrt(again.covariance[part.valid][:, DIAGONAL]), sigma, rtol=6e-8)
+    with zipfile.ZipFile(path) as archive:
+        assert json.loads(archive.read("header.json"))["version"] == 3
+        assert "displaced2_sigma.npy" in archive.namelist()
+    write_table(back, tmp_path / "again.lut.npz")
+    assert (tmp_path / "again.lut.npz").read_bytes() == path.read_bytes()
+
+
+def test_tables_of_one_radius_are_written_as_before(tmp_path):
+    write_table(dataclasses.replace(_displaced_lut(), displaced=()), tmp_path / "a.lut.npz")
+    with zipfile.ZipFile(tmp_path / "a.lut.npz") as archive:
+        assert json.loads(archive.read("header.json"))["version"] == 1
+        assert sorted(archive.namelist()) == sorted(
+            ["header.json", "valid.npy", "efficiency.npy", "sigma.npy", "ratio.npy"]
+        )
+
+
+@pytest.mark.parametrize("displaced", [None, 3, ["a"], [{}]])
+def test_damaged_headers_of_displaced_tables(tmp_path, displaced):
+    path = tmp_path / "pion.lut.npz"
+    write_table(_displaced_lut(), path)
+    _repack(path, header=lambda h: h.update(displaced=displaced))
+    with pytest.raises(LutError, match="damaged"):
+        read_table(path)
+
+
+def test_an_alice_file_of_a_displaced_table_is_told_to_be_incomplete(tmp_path, caplog):
+    write_alice(_displaced_lut(), tmp_path / "lutCovm.dat")
+    assert "made beyond 100 cm are left out" in caplog.text
+    assert read_alice(tmp_path / "lutCovm.dat").displaced == ()
