@@ -16,6 +16,8 @@ PIECE = 1 << 20
 _PADDING = 64
 #: No event and no line is longer; a central Pb-Pb event has 2e7 bytes.
 _MAX_EVENT, _MAX_LINE = 1 << 30, 1 << 24
+#: Bytes searched at a time for the end of a line.
+_LINE = 1 << 12
 
 _U = np.uint64
 _ONES, _HIGHS = _U(0x0101010101010101), _U(0x8080808080808080)
@@ -59,6 +61,13 @@ def _last_start(text: NDArray[np.uint8], first: int, stop: int) -> int:
     return -1
 
 
+def _first_start(text: bytes) -> int:
+    """First line behind the first one that begins an event or ends a listing, 0 for none."""
+    event = text.find(b"\nE ")
+    listing = text.find(b"\nHepMC::", 0, event if event >= 0 else len(text))
+    return (listing if listing >= 0 else event) + 1
+
+
 class TextBuffer:
     """Bytes of a source with a place in them.
 
@@ -80,8 +89,7 @@ class TextBuffer:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._data = bytearray(2 * PIECE + _PADDING)
-        self.text = np.frombuffer(self._data, np.uint8)
+        self.text = np.empty(2 * PIECE + _PADDING, np.uint8)
         self.at = self._end = 0
         self.line, self.offset = 1, 0
         self.damage: InputError | None = None
@@ -94,8 +102,7 @@ class TextBuffer:
         self._make_room(PIECE)
         n = 0
         try:
-            with memoryview(self._data) as data:
-                n = self._source.read_into(data[self._end : self._end + PIECE])
+            n = self._source.read_into(memoryview(self.text)[self._end : self._end + PIECE])
         except InputError as error:
             self.damage = error
         self._end += n
@@ -104,14 +111,16 @@ class TextBuffer:
 
     def _make_room(self, n: int) -> None:
         """Move what is left to the front, or into larger memory, so that `n` more bytes fit."""
-        if self._end + n + _PADDING <= len(self._data):
+        if self._end + n + _PADDING <= len(self.text):
             return
-        rest = bytes(memoryview(self._data)[self.at : self._end])
-        if len(rest) + n + _PADDING > len(self._data) or self.at < len(rest) // 2:
-            self._data = bytearray(2 * (len(rest) + n) + _PADDING)
-            self.text = np.frombuffer(self._data, np.uint8)
-        self._data[: len(rest)] = rest
+        rest = self.text[self.at : self._end]
+        if len(rest) + n + _PADDING > len(self.text) or self.at < len(rest) // 2:
+            self.text = np.empty(2 * (len(rest) + n) + _PADDING, np.uint8)
+        self.text[: len(rest)] = rest
         self.at, self._end = 0, len(rest)
+
+    def _bytes(self, start: int, stop: int) -> bytes:
+        return self.text[start:stop].tobytes()
 
     def advance(self, n_bytes: int, n_lines: int) -> None:
         """Move on over text that was parsed."""
@@ -120,7 +129,7 @@ class TextBuffer:
         self.line += n_lines
 
     def _take(self, stop: int) -> bytes:
-        piece = bytes(memoryview(self._data)[self.at : stop])
+        piece = self._bytes(self.at, stop)
         self.advance(len(piece), piece.count(b"\n"))
         return piece
 
@@ -128,7 +137,7 @@ class TextBuffer:
         """Up to `size` next bytes without moving on."""
         while self._end - self.at < size and self._fill():
             pass
-        return bytes(memoryview(self._data)[self.at : min(self.at + size, self._end)])
+        return self._bytes(self.at, min(self.at + size, self._end))
 
     def take_line(self) -> bytes:
         """Next line with its end, empty at the end of the input.
@@ -139,13 +148,16 @@ class TextBuffer:
             The line is too long to be one of HepMC text.
         """
         searched = 0
-        while (end := self._data.find(b"\n", self.at + searched, self._end)) < 0:
-            searched = self._end - self.at
+        while True:
+            stop = min(self.at + searched + _LINE, self._end)
+            end = self._bytes(self.at + searched, stop).find(b"\n")
+            if end >= 0:
+                return self._take(self.at + searched + end + 1)
+            searched = stop - self.at
             if searched > _MAX_LINE:
                 raise self._too_long(f"a line is longer than {_MAX_LINE} bytes")
-            if not self._fill():
+            if stop == self._end and not self._fill():
                 return self._take(self._end)
-        return self._take(end + 1)
 
     def take_event(self) -> tuple[bytes, bool]:
         """Text from here (an E line) to before the next E or HepMC:: line, and whether the input ended instead.
@@ -184,13 +196,11 @@ class TextBuffer:
         while True:
             start = self.at + searched
             if one:
-                event = self._data.find(b"\nE ", start, self._end)
-                listing = self._data.find(b"\nHepMC::", start, event if event >= 0 else self._end)
-                end = (listing if listing >= 0 else event) + 1
+                end = start + _first_start(self._bytes(start, self._end))
             else:
                 # A listing that ends in between stops the parser by itself.
                 end = _last_start(self.text, start, self._end)
-            if end > 0:
+            if end > start:
                 return end
             searched = max(0, self._end - self.at - len(b"\nHepMC:"))
             if searched > _MAX_EVENT:
