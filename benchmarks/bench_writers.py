@@ -29,7 +29,8 @@ from flashdet.io.aod import AodWriter, build_trees
 from flashdet.io.nano import NanoWriter
 from flashdet.io.parquet import ParquetWriter
 from flashdet.io.read import read_batch
-from flashdet.io.roottree import Lists, write_trees
+from flashdet.io.rootpack import Lists, Scratch
+from flashdet.io.roottree import write_trees
 from flashdet.io.tables import narrow
 
 ALL = replace(SETUP, particles="all")
@@ -127,7 +128,7 @@ def test_choice_of_particles(benchmark, batch):
 def write_file(path, trees):
     with path.open("w+b") as file, rootfile.fixed_date():
         root = rootfile.create(file, "{}")
-        write_trees(root.mkdir("DF_1", initial_directory_bytes=8192), trees)
+        write_trees(root.mkdir("DF_1", initial_directory_bytes=8192), trees, Scratch())
         root.close()
     return path.stat().st_size
 

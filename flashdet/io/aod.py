@@ -22,7 +22,8 @@ from flashdet.event import EventBatch, Table
 from flashdet.io import aod_tables as names
 from flashdet.io import rootfile
 from flashdet.io.output import Writer, header_text
-from flashdet.io.roottree import Lists, write_trees
+from flashdet.io.rootpack import Lists, Scratch
+from flashdet.io.roottree import write_trees
 from flashdet.io.setup import OutputSetup, Particles, check_alignment
 
 Branches = dict[str, Any]
@@ -46,6 +47,7 @@ class AodWriter(Writer):
         self._n_frames = 0
         self._n_crossings = 0
         self._written = tuple(header["tables"])
+        self._scratch = Scratch()
         self._pool = ThreadPoolExecutor(self.setup.threads, "flashdet-zip") if self.setup.threads > 1 else None
         with rootfile.fixed_date():
             self._root = rootfile.create(self._file, header_text(header))
@@ -57,7 +59,7 @@ class AodWriter(Writer):
         self._n_crossings += batch.n_events
         with rootfile.fixed_date():
             self._root.mkdir(f"DF_{self._n_frames}", initial_directory_bytes=_LISTING_BYTES)
-            write_trees(self._root[f"DF_{self._n_frames}"], trees, self._pool)
+            write_trees(self._root[f"DF_{self._n_frames}"], trees, self._scratch, pool=self._pool)
 
     def _finish(self) -> None:
         with rootfile.fixed_date():

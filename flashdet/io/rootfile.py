@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from flashdet.io.roottree import COMPRESSION_LEVEL
+from flashdet.io.rootpack import COMPRESSION_LEVEL
 
 #: Name of the TObjString with the description of the file.
 HEADER = "flashdet"

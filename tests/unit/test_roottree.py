@@ -8,8 +8,9 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from flashdet.io import rootfile, roottree
-from flashdet.io.roottree import Lists, write_trees
+from flashdet.io import rootfile
+from flashdet.io.rootpack import Lists, Packer, Scratch, of_values
+from flashdet.io.roottree import Tree, add_trees, room_for, write_chunk, write_trees
 
 N = 300
 DTYPES = ("?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8")
@@ -27,11 +28,11 @@ def content():
     return branches
 
 
-def write(path, trees, pool=None, directories=1):
+def write(path, trees, pool=None, directories=1, compression="fast"):
     with path.open("w+b") as file, rootfile.fixed_date():
         root = rootfile.create(file, "{}")
         for i in range(directories):
-            write_trees(root.mkdir(f"DF_{i}"), trees, pool)
+            write_trees(root.mkdir(f"DF_{i}"), trees, Scratch(), compression, pool)
         root.close()
     return path.read_bytes()
 
@@ -48,10 +49,11 @@ def assert_content(tree, branches):
             np.testing.assert_array_equal(found, values)
 
 
-def test_every_kind_of_branch_comes_back(tmp_path):
+@pytest.mark.parametrize("compression", ["fast", "small"])
+def test_every_kind_of_branch_comes_back(tmp_path, compression):
     branches = content()
     path = tmp_path / "o.root"
-    write(path, {"a": branches, "b": {"x": np.arange(5)}}, directories=3)
+    write(path, {"a": branches, "b": {"x": np.arange(5)}}, directories=3, compression=compression)
     with rootfile.open_for_reading(path) as root:
         for i in range(3):
             assert root[f"DF_{i}"].keys(cycle=False) == ["a", "b"]
@@ -108,7 +110,59 @@ def test_large_baskets(tmp_path, values):
         assert root["DF_0/a/x"].compressed_bytes <= values.nbytes + 200
 
 
-def test_noise_is_stored_uncompressed():
-    noise = np.random.default_rng(1).bytes(1000)
-    assert roottree._compress(noise) == noise
-    assert len(roottree._compress(bytes(1000))) < 50
+@pytest.mark.parametrize("compression", ["fast", "small"])
+def test_noise_is_stored_uncompressed_and_repetition_is_not(compression):
+    rng = np.random.default_rng(1)
+    out = np.zeros(200_000, np.uint8)
+    noise = rng.integers(0, 2**32, 10_000, np.uint32)
+    for values, most in (
+        (noise, 40_000),
+        (np.zeros(10_000, np.uint32), 400),
+        (noise % 7, 8000),
+        (noise > 1 << 30, 3000),
+    ):
+        raw = of_values(values, 0)
+        end = Packer(compression).pack(raw, out, 5)
+        assert end - 5 <= most
+        if values is noise:
+            assert out[5:end].tobytes() == noise.byteswap().tobytes()
+
+
+@pytest.mark.parametrize("compression", ["fast", "small"])
+def test_trees_of_several_chunks(tmp_path, compression):
+    # each chunk is a basket of every branch; a counter may belong to several branches
+    rng = np.random.default_rng(5)
+    chunks = []
+    for n in (40, 1, 0, 700):
+        offsets = np.concatenate([[0], np.cumsum(rng.integers(0, 30, n))]).astype(np.int64)
+        values = rng.normal(size=offsets[-1]).astype(np.float32)
+        with_gaps = np.where(rng.random(offsets[-1]) < 0.5, np.nan, values).astype(np.float32)
+        flags = rng.random(offsets[-1]) < 0.5
+        lists = {k: Lists(offsets, v, "nHit") for k, v in (("a", values), ("b", with_gaps), ("c", flags))}
+        chunks.append({"nHit": np.diff(offsets).astype(np.int32), **lists, "x": rng.normal(size=n)})
+    tree, scratch = Tree("Events", compression), Scratch()
+    with (tmp_path / "o.root").open("w+b") as file, rootfile.fixed_date():
+        root = rootfile.create(file, "{}")
+        for chunk in chunks:
+            buffer = scratch.take(room_for("Events", chunk))
+            write_chunk(root, tree, buffer, 0, tree.pack(chunk, buffer, 0))
+        add_trees(root, [tree])
+        root.close()
+    with rootfile.open_for_reading(tmp_path / "o.root") as root:
+        assert root["Events"].num_entries == 741
+        assert root["Events/a"].num_baskets == 3
+        for name in chunks[0]:
+            found = ak.flatten(root[f"Events/{name}"].array(), axis=None)
+            want = [c[name].content if isinstance(c[name], Lists) else c[name] for c in chunks]
+            np.testing.assert_array_equal(found, np.concatenate(want), err_msg=name)
+        np.testing.assert_array_equal(ak.num(root["Events/b"].array()), root["Events/nHit"].array())
+        assert root["Events/nHit"].member("fLeaves")[0].member("fMaximum") == max(
+            c["nHit"].max(initial=0) for c in chunks
+        )
+
+
+def test_branches_of_later_chunks_must_be_the_same():
+    tree, buffer = Tree("t"), np.zeros(10_000, np.uint8)
+    tree.pack({"x": np.arange(5)}, buffer, 0)
+    with pytest.raises(ValueError, match="differ"):
+        tree.pack({"y": np.arange(5)}, buffer, 0)

@@ -1,0 +1,166 @@
+"""LZ4 blocks and XXH64 from our kernels, by a decoder written from the description of the format and known values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flashdet.kernels import lz4
+
+
+def decoded(block: bytes) -> bytes:
+    """Decode an LZ4 block by the rules of the format, those for the end of a block included."""
+    out, i, last_match_start = bytearray(), 0, None
+
+    def length(nibble):
+        nonlocal i
+        total = nibble
+        if nibble == 15:
+            while True:
+                byte = block[i]
+                i += 1
+                total += byte
+                if byte != 255:
+                    break
+        return total
+
+    while True:
+        token = block[i]
+        i += 1
+        n = length(token >> 4)
+        assert i + n <= len(block)
+        out += block[i : i + n]
+        i += n
+        if i == len(block):
+            break
+        distance = block[i] | block[i + 1] << 8
+        i += 2
+        assert 0 < distance <= len(out)
+        last_match_start = len(out)
+        for _ in range(length(token & 15) + 4):
+            out.append(out[-distance])
+    if last_match_start is not None:
+        assert n >= 5
+        assert len(out) - last_match_start >= 12
+    return bytes(out)
+
+
+def packed(values, tail=b"", swap=False, plans=None):
+    words = np.ascontiguousarray(values).view(np.uint32)
+    plans = plans or lz4.Plans(len(words))
+    out = np.full(20 + lz4.bound(4 * len(words) + len(tail)) + 8, 0xEE, np.uint8)
+    rest = np.frombuffer(tail, np.uint8)
+    arrays = (plans.gaps, plans.shape, plans.row, plans.place, plans.state)
+    end, what = lz4.pack(words, rest, swap, *arrays, out, 20)
+    assert (out[:20] == 0xEE).all()
+    assert (out[-8:] == 0xEE).all()
+    return out[20:end].tobytes(), what
+
+
+def with_gaps(n, share, seed=1, filler=np.nan):
+    rng = np.random.default_rng(seed)
+    return np.where(rng.random(n) < share, filler, rng.normal(size=n)).astype(np.float32)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+@pytest.mark.parametrize("share", [0.13, 0.3, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("tail", [b"", b"abc"])
+def test_columns_with_gaps_come_back(share, swap, tail):
+    values = with_gaps(30_000, share)
+    block, what = packed(values, tail, swap)
+    assert what == lz4.PACKED
+    want = values.byteswap() if swap else values
+    assert decoded(block) == want.tobytes() + tail
+    # a gap costs at most 7 bytes, and one byte for each 255 bytes of its length
+    n_numbers = np.isfinite(values).sum()
+    n_gaps = np.count_nonzero(np.diff(np.isnan(values).astype(int)) == 1) + 1
+    assert len(block) < 4 * n_numbers + 7 * n_gaps + values.nbytes / 255 + 100
+
+
+@pytest.mark.parametrize("filler", [np.nan, -np.nan, 0.0, -999.0])
+def test_the_filler_is_found(filler):
+    values = with_gaps(5000, 0.6, filler=filler)
+    block, what = packed(values)
+    assert what == lz4.PACKED
+    assert decoded(block) == values.tobytes()
+
+
+def test_gaps_at_both_ends():
+    for first, last in ((100, 100), (0, 3), (3, 0), (1, 1), (0, 50)):
+        values = with_gaps(2000, 0.4)
+        values[:first] = np.nan
+        values[len(values) - last :] = np.nan
+        block, what = packed(values)
+        assert what == lz4.PACKED
+        assert decoded(block) == values.tobytes()
+
+
+def test_gaps_farther_apart_than_the_format_reaches_back():
+    values = np.random.default_rng(1).normal(size=200_000).astype(np.float32)
+    values[:50_000] = np.nan
+    values[60_000:60_003] = values[120_000:120_003] = values[190_000:190_003] = np.nan
+    block, what = packed(values)
+    assert what == lz4.PACKED
+    assert decoded(block) == values.tobytes()
+
+
+def test_plans_are_used_again_and_do_not_change_the_bytes():
+    plans = lz4.Plans(40_000)
+    for seed in (1, 2, 3, 1, 2, 9, 8, 7, 1):
+        for n in (10_000, 9_999, 40_000):
+            gaps = np.isnan(with_gaps(n, 0.5, seed))
+            values = np.where(gaps, np.nan, np.random.default_rng(99).normal(size=n)).astype(np.float32)
+            block, what = packed(values, plans=plans)
+            assert what == lz4.PACKED
+            assert block == packed(values)[0]
+            assert decoded(block) == values.tobytes()
+
+
+def test_noise_is_left_and_repetition_is_told():
+    rng = np.random.default_rng(1)
+    noise = rng.normal(size=10_000).astype(np.float32)
+    assert packed(noise) == (b"", lz4.RAW)
+    for values in (np.zeros(1000, np.int32), rng.integers(0, 20, 10_000).astype(np.int32)):
+        copy, what = packed(values, b"xy", swap=True)
+        assert what == (lz4.REPEATS if values.any() else lz4.PACKED)
+        if what == lz4.REPEATS:
+            assert copy == values.byteswap().tobytes() + b"xy"
+
+
+@pytest.mark.parametrize("n", range(20))
+def test_short_columns(n):
+    for values in (np.full(n, np.nan, np.float32), np.arange(n, dtype=np.int32)):
+        block, what = packed(values)
+        if what == lz4.PACKED:
+            assert decoded(block) == values.tobytes()
+        elif what == lz4.REPEATS:
+            assert block == values.tobytes()
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 40)), min_size=1, max_size=200), st.binary(max_size=3))
+def test_any_pattern_of_gaps(runs, tail):
+    gaps = np.concatenate([np.full(n, gap) for gap, n in runs])
+    values = np.where(gaps, np.nan, np.arange(1, len(gaps) + 1)).astype(np.float32)
+    block, what = packed(values, tail, swap=True)
+    if what == lz4.PACKED:
+        assert decoded(block) == values.byteswap().tobytes() + tail
+        assert len(block) < values.nbytes + len(tail)
+
+
+@pytest.mark.parametrize(
+    ("data", "want"),
+    # reference implementation, seed 0 (https://github.com/Cyan4973/xxHash, and its sanity checks)
+    [(b"", 0xEF46DB3751D8E999), (b"a", 0xD24EC4F1A98C6E5B), (b"abc", 0x44BC2CF5AD770999)],
+)
+def test_xxh64_known_values(data, want):
+    assert lz4.xxh64(np.frombuffer(b"??" + data, np.uint8), 2, 2 + len(data)) == want
+
+
+def test_xxh64_like_the_library():
+    xxhash = pytest.importorskip("xxhash")
+    data = np.random.default_rng(1).integers(0, 256, 5000).astype(np.uint8)
+    for start, end in ((0, 5000), *((3, 3 + n) for n in range(100))):
+        assert lz4.xxh64(data, start, end) == xxhash.xxh64_intdigest(data[start:end].tobytes())
