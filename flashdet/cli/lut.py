@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from flashdet.cli import lut_sample as sample
-from flashdet.cli.lut_files import refuse_existing, show_progress, write_luts
+from flashdet.cli.lut_files import progress_bar, refuse_existing, write_luts
 
 app = typer.Typer(
     help="Lookup tables: list, info, build, merge, convert, validate, plot.",
@@ -141,7 +141,6 @@ def build_layout(
     if not overwrite:
         refuse_existing(paths)
     axes = default_axes(described)
-    luts = build_luts(
-        described, wanted, axes if displaced else axes[:1], progress=show_progress if sys.stderr.isatty() else None
-    )
+    with progress_bar("tables") as update:
+        luts = build_luts(described, wanted, axes if displaced else axes[:1], progress=update)
     write_luts(luts, paths, overwrite, bits)

@@ -1,8 +1,10 @@
-"""How the commands of ``flashdet lut build`` write their tables."""
+"""How the commands of ``flashdet lut build`` write their tables and tell how far they are."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +12,32 @@ if TYPE_CHECKING:
     from flashdet.lut.table import Lut
 
 
-def show_progress(done: int, total: int, species: str) -> None:
-    """Say which table is being made."""
-    print(f"{done}/{total} {species}", file=sys.stderr)
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
+    """Bar on the terminal, nothing where there is none.
+
+    Parameters
+    ----------
+    title : str
+        What is done.
+
+    Yields
+    ------
+    callable
+        ``update(done, total, what)``: how much of it, and what is at hand.
+    """
+    if not sys.stderr.isatty():
+        yield lambda done, total, what: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total, what: bar.update(
+            task, completed=done, total=total, description=f"{title} {what}".rstrip()
+        )
 
 
 def refuse_existing(paths: dict[str, Path]) -> None:

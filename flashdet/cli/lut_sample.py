@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flashdet.cli.lut_files import refuse_existing, show_progress, write_luts
+from flashdet.cli.lut_files import progress_bar, refuse_existing, write_luts
 
 if TYPE_CHECKING:
     from flashdet.lut.axis import Axis
@@ -74,16 +74,18 @@ def build_sample(
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--field") from error
     cells: Cells | None = None
-    for name, chunks in _sources(files, mapping, secondaries):
-        started = False
-        for chunk in chunks:
-            cells = cells or Cells(binning, bz, ("any", *chunk.categories))
-            if not started:
-                cells.start_input(name)
-                started = True
-            cells.add(chunk)
-            if sys.stderr.isatty():
-                print(f"\r{name}: {cells.counts['tracks']} tracks", end="", file=sys.stderr)
+    sources = list(_sources(files, mapping, secondaries))
+    with progress_bar("files") as update:
+        for done, (name, chunks) in enumerate(sources):
+            started = False
+            for chunk in chunks:
+                cells = cells or Cells(binning, bz, ("any", *chunk.categories))
+                if not started:
+                    cells.start_input(name)
+                    started = True
+                cells.add(chunk)
+                update(done, len(sources), f"{cells.counts['tracks']} tracks")
+        update(len(sources), len(sources), "")
     if cells is None:
         from flashdet.errors import InputError
 
@@ -108,13 +110,20 @@ def merge(
     from flashdet.lut.merge import read_part
 
     options = BuildOptions(fewest_tracks=fewest_tracks, library=library, category=category)
-    _finish(merged([read_part(path) for path in parts]), output, species, options, bits, overwrite)
+    read: list[Cells] = []
+    with progress_bar("parts") as update:
+        for done, path in enumerate(parts):
+            update(done, len(parts), path.name)
+            read.append(read_part(path))
+        update(len(parts), len(parts), "")
+    _finish(merged(read), output, species, options, bits, overwrite)
 
 
 def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="Shipped table or file.")],
     second: Annotated[str, typer.Argument(metavar="B", help="Table that is compared with it.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Also draw maps: PNG, PDF or SVG file.")] = None,
+    cells: Annotated[Path | None, typer.Option("--cells", help="Also write every cell: CSV file.")] = None,
     nch: Annotated[float, typer.Option("--nch", help="dN/deta at which they are compared.")] = 100.0,
     radius: Annotated[float, typer.Option("--radius", help="Production radius [cm].")] = 0.0,
     worst: Annotated[int, typer.Option("--worst", min=0, help="Cells listed per quantity.")] = 3,
@@ -122,12 +131,15 @@ def compare(
 ) -> None:
     """Compare two tables of a species: efficiencies, ratios of resolutions, worst cells."""
     from flashdet.lut.catalog import load_lut
-    from flashdet.lut.compare import compare_luts, plot_comparison
+    from flashdet.lut.compare import compare_luts, plot_comparison, write_cells
 
     luts = [load_lut(name).at_radius(radius) for name in (first, second)]
     comparison = compare_luts(luts[0], luts[1], (first, second), nch, radius)
     for line in comparison.lines(worst):
         print(line)
+    if cells is not None:
+        write_cells(comparison, cells, overwrite)
+        print(f"wrote {cells}")
     if output is not None:
         plot_comparison(comparison, output, overwrite)
         print(f"wrote {output}")
@@ -182,7 +194,8 @@ def _finish(
     paths = {name: output / f"{name}{SUFFIX}" for name in wanted}
     if not overwrite:
         refuse_existing(paths)
-    luts = build_sample_luts(cells, wanted, options, show_progress if sys.stderr.isatty() else None)
+    with progress_bar("tables") as update:
+        luts = build_sample_luts(cells, wanted, options, update)
     write_luts(luts, paths, overwrite, bits)
 
 

@@ -1,8 +1,11 @@
 """`flashdet lut build sample` and `merge` as users run them: our own AO2D file gives the table back that made it."""
 
+import io
+
 import numpy as np
 import pytest
 
+from flashdet.cli.lut_files import progress_bar
 from flashdet.cli.main import execute
 from flashdet.lut.catalog import load_lut
 from flashdet.lut.files import read_table
@@ -99,3 +102,25 @@ def test_cards_draw_from_the_library(files, tmp_path, capsys):
     card.write_text(CARD.format(lut="reference_barrel/pion", smearing="library"))
     assert execute(["sim", gun, "--card", str(card), "-o", str(tmp_path / "no.aod.root"), "--quiet"]) != 0
     assert "needs LUTs made from full simulation; not so: pion" in capsys.readouterr().err
+
+
+class _Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_is_a_bar_on_a_terminal_only(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for stream in (_Terminal(), io.StringIO()):
+        monkeypatch.setattr("sys.stderr", stream)
+        with progress_bar("tables") as update:
+            update(0, 3, "pion")
+            update(2, 3, "kaon")
+            update(3, 3, "")
+        text = stream.getvalue()
+        if stream.isatty():
+            assert "tables" in text
+            assert "3/3" in text
+        else:
+            assert text == ""
