@@ -1,4 +1,8 @@
-"""Two tracking tables compared: at the same places, whatever their cells, with the errors of those from samples."""
+"""Two tracking tables compared cell by cell, whatever their cells, with the errors of those made from samples.
+
+The cells are those of the coarser table within the range of both. Tables from samples hold means over their cells, so
+means over the cell are compared and not values at its centre.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +26,15 @@ from flashdet.lut.table import Lut
 #: What is compared beside the efficiency.
 PARAMETERS = ("y", "z", "snp", "tgl", "q/pt")
 _SUFFIXES = ("png", "pdf", "svg")
+#: Points per cell and direction at which tables are looked up: the mean of a parabola is right within 1 %.
+_POINTS = 5
+#: Deviations of more standard errors than this are counted.
+_FAR = 3.0
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Second table against the first at the centres of the first one's cells.
+    """Second table against the first.
 
     Attributes
     ----------
@@ -37,11 +45,11 @@ class Comparison:
     pt : (n_pt,) float64
         Likewise [GeV].
     efficiency : (2, n_eta, n_pt) float64
-        Of each; 0 where a particle cannot be reconstructed.
+        Mean of each; 0 where a particle cannot be reconstructed.
     efficiency_error : (n_eta, n_pt) float64
         Of their difference; 0 for tables without statistics.
-    ratio : (n_eta, n_pt, 5) float64
-        Standard deviations of the second over those of the first; NaN unless both are valid.
+    sigma : (2, n_eta, n_pt, 5) float64
+        Geometric means of the standard deviations of each, where both are valid; else NaN.
     ratio_error : (n_eta, n_pt, 5) float64
         Relative statistical errors; 0 for tables without statistics, NaN for cells filled from neighbours.
     """
@@ -51,21 +59,26 @@ class Comparison:
     pt: NDArray[np.float64]
     efficiency: NDArray[np.float64]
     efficiency_error: NDArray[np.float64]
-    ratio: NDArray[np.float64]
+    sigma: NDArray[np.float64]
     ratio_error: NDArray[np.float64]
+
+    @property
+    def ratio(self) -> NDArray[np.float64]:
+        """(n_eta, n_pt, 5) standard deviations of the second over those of the first."""
+        return np.asarray(self.sigma[1] / self.sigma[0])
 
     def lines(self, n_worst: int = 5) -> list[str]:
         """Summary and the worst cells of each quantity as text."""
         known = ~np.isnan(self.ratio).any(axis=-1)
         lines = [
             f"{self.labels[1]} against {self.labels[0]}: {known.sum()} of {known.size} cells valid in both",
-            _summary("efficiency difference", self.efficiency[1] - self.efficiency[0]),
+            _summary("efficiency difference", self.efficiency[1] - self.efficiency[0], self.efficiency_error),
             *self._worst("efficiency", self.efficiency[1] - self.efficiency[0], self.efficiency_error, n_worst),
         ]
         for i, name in enumerate(PARAMETERS):
-            ratio = np.where(known, self.ratio[..., i], np.nan)
-            lines.append(_summary(f"sigma({name}) ratio", ratio[known]))
-            lines += self._worst(f"sigma({name})", ratio - 1.0, self.ratio_error[..., i], n_worst)
+            ratio, error = np.where(known, self.ratio[..., i], np.nan), self.ratio_error[..., i]
+            lines.append(_summary(f"sigma({name}) ratio", ratio[known], error[known], 1.0))
+            lines += self._worst(f"sigma({name})", ratio - 1.0, error, n_worst)
         return lines
 
     def _worst(self, name: str, deviation: NDArray[np.float64], error: NDArray[np.float64], n_worst: int) -> list[str]:
@@ -82,11 +95,16 @@ class Comparison:
         return lines
 
 
-def _summary(name: str, values: NDArray[np.float64]) -> str:
+def _summary(name: str, values: NDArray[np.float64], error: NDArray[np.float64], equal: float = 0.0) -> str:
     if values.size == 0:
         return f"{name}: nothing to compare"
     low, middle, high = np.quantile(values, [0.05, 0.5, 0.95])
-    return f"{name}: median {middle:.4f}, 90 % between {low:.4f} and {high:.4f}"
+    text = f"{name}: median {middle:.4f}, 90 % between {low:.4f} and {high:.4f}"
+    has_error = error > 0.0
+    if has_error.any():
+        n_far = int((abs(values - equal)[has_error] > _FAR * error[has_error]).sum())
+        text += f"; {n_far} of {has_error.sum()} measured cells differ by more than {_FAR:g} standard errors"
+    return text
 
 
 @kernel
@@ -120,7 +138,7 @@ def compare_luts(
     Parameters
     ----------
     first, second : Lut
-        Tables; the second is interpolated to the cells of the first.
+        Tables.
     labels : (str, str)
         Their names.
     nch, radius : float
@@ -133,28 +151,70 @@ def compare_luts(
     Raises
     ------
     LutError
-        The tables are of different species or fields.
+        The tables are of different species or fields, or share no cell.
     """
     if first.species != second.species:
         raise LutError(f"{labels[0]} is of {first.species}, {labels[1]} of {second.species}; allowed: one species")
     if abs(first.field) != abs(second.field):
         raise LutError(f"{labels[0]} is made for {first.field:g} T, {labels[1]} for {second.field:g} T")
-    eta, pt = first.covariance_axes[1].centers, first.covariance_axes[2].centers
-    shape = (len(eta), len(pt))
-    efficiency, sigma = np.zeros((2, *shape)), np.empty((2, *shape, 5))
+    axes = [_Cells.of(a, b, labels) for a, b in zip(first.covariance_axes[1:], second.covariance_axes[1:], strict=True)]
+    eta, pt = axes
+    shape = (len(eta.centers), len(pt.centers))
+    efficiency, sigma = (
+        np.zeros((2, len(eta.points), len(pt.points))),
+        np.empty((2, len(eta.points), len(pt.points), 5)),
+    )
     errors, relative = np.zeros(shape), np.zeros((*shape, 5))
     for i, lut in enumerate((first, second)):
         n_here, r_here = _within(lut.efficiency_axes[0], nch), _within(lut.covariance_axes[0], radius)
         packed = pack([lut])
         arrays = (packed.layout, packed.efficiencies, packed.cells)
-        _look_up(n_here, r_here, eta, pt, *arrays, efficiency[i], sigma[i])
+        _look_up(n_here, r_here, eta.points, pt.points, *arrays, efficiency[i], sigma[i])
         if lut.sample is not None:
-            e, t = (_nearest(axis, values) for axis, values in zip(lut.covariance_axes[1:], (eta, pt), strict=True))
+            e, t = (_nearest(axis, cells.centers) for axis, cells in zip(lut.covariance_axes[1:], axes, strict=True))
             n = int(_nearest(lut.efficiency_axes[0], np.array([n_here]))[0])
             errors = np.hypot(errors, lut.sample.efficiency_error()[n][np.ix_(e, t)])
             own = np.where(lut.sample.origin[0, ..., None] == MEASURED, lut.sample.sigma_error[0], np.nan)
             relative = np.hypot(relative, own[np.ix_(e, t)])
-    return Comparison(labels, eta, pt, efficiency, errors, sigma[1] / sigma[0], relative)
+    sigma[:, np.isnan(sigma).any(axis=(0, 3))] = np.nan
+    means = _mean_of_cells(efficiency, eta, pt), np.exp(_mean_of_cells(np.log(sigma), eta, pt))
+    return Comparison(labels, eta.centers, pt.centers, means[0], errors, means[1], relative)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Cells along one axis: their centres, the points in them, and the points per cell."""
+
+    centers: NDArray[np.float64]
+    points: NDArray[np.float64]
+    n: int
+
+    @classmethod
+    def of(cls, first: Axis, second: Axis, labels: tuple[str, str]) -> _Cells:
+        """Those of the coarser axis that lie within both."""
+        low, high = max(first.low, second.low), min(first.high, second.high)
+        width = [np.mean(np.diff(axis.transform(axis.edges[[0, -1]]))) / axis.n_bins for axis in (first, second)]
+        axis = first if width[0] >= width[1] else second
+        edges = axis.transform(axis.edges)
+        slack = 1e-9 * (edges[-1] - edges[0])
+        ends = axis.transform(np.array([low, high]))
+        inside = np.flatnonzero((edges[:-1] >= ends[0] - slack) & (edges[1:] <= ends[1] + slack))
+        if len(inside) == 0:
+            raise LutError(f"{labels[0]} and {labels[1]} have no cell in {axis.name} in common")
+        n = 1 if first.has_bins_of(second) else _POINTS
+        places = (np.arange(n) + 0.5) / n
+        transformed = edges[inside, None] + (edges[inside + 1] - edges[inside])[:, None] * places
+        points = 10.0**transformed if axis.scale == "log" else transformed
+        return cls(axis.centers[inside], np.clip(points.ravel(), low, np.nextafter(high, low)), n)
+
+
+def _mean_of_cells(values: NDArray[np.float64], eta: _Cells, pt: _Cells) -> NDArray[np.float64]:
+    """Mean over the points of each cell that are known; NaN if none is."""
+    split = values.reshape(2, len(eta.centers), eta.n, len(pt.centers), pt.n, *values.shape[3:])
+    known = ~np.isnan(split)
+    number = known.sum(axis=(2, 4))
+    total = np.where(known, split, 0.0).sum(axis=(2, 4))
+    return np.asarray(np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0))
 
 
 def _within(axis: Axis, value: float) -> float:
@@ -215,3 +275,35 @@ def plot_comparison(comparison: Comparison, path: str | Path, overwrite: bool = 
     buffer = io.BytesIO()
     figure.savefig(buffer, format=suffix, dpi=120)
     write_bytes(path, [buffer.getvalue()], overwrite)
+
+
+def write_cells(comparison: Comparison, path: str | Path, overwrite: bool = False) -> None:
+    """Write all cells as CSV.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        What to write: eta, pt, both efficiencies and the error of their difference, and of each parameter both standard
+        deviations, their ratio and its relative error; unknown numbers are empty.
+    path : path
+        File.
+    overwrite : bool
+        Replace an existing file.
+
+    Raises
+    ------
+    OutputError
+        The file exists or cannot be written.
+    """
+    names = ["eta", "pt", "efficiency_a", "efficiency_b", "efficiency_error"]
+    for name in PARAMETERS:
+        names += [f"sigma_{name}_a", f"sigma_{name}_b", f"ratio_{name}", f"ratio_error_{name}"]
+    lines = [",".join(names)]
+    ratio = comparison.ratio
+    for e, eta in enumerate(comparison.eta):
+        for t, pt in enumerate(comparison.pt):
+            row = [eta, pt, *comparison.efficiency[:, e, t], comparison.efficiency_error[e, t]]
+            for i in range(len(PARAMETERS)):
+                row += [*comparison.sigma[:, e, t, i], ratio[e, t, i], comparison.ratio_error[e, t, i]]
+            lines.append(",".join("" if np.isnan(value) else f"{value:.6g}" for value in row))
+    write_bytes(path, ["\n".join([*lines, ""]).encode()], overwrite)

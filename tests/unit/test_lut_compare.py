@@ -11,7 +11,7 @@ from flashdet.errors import LutError, OutputError
 from flashdet.lut.axis import Axis
 from flashdet.lut.build import build_sample_luts
 from flashdet.lut.cells import Binning, Cells
-from flashdet.lut.compare import PARAMETERS, compare_luts, plot_comparison
+from flashdet.lut.compare import PARAMETERS, compare_luts, plot_comparison, write_cells
 from flashdet.lut.plot import plot_lut
 
 
@@ -35,6 +35,55 @@ def test_other_binnings_are_compared_at_the_same_places():
     fine = compare_luts(smooth_lut(), smooth_lut(n_eta=80, n_pt=200), ("coarse", "fine"))
     inside = fine.ratio[2:-2, 20:-2]
     assert abs(inside - 1.0).max() < 0.04
+    back = compare_luts(smooth_lut(n_eta=80, n_pt=200), smooth_lut(), ("fine", "coarse"))
+    assert back.ratio.shape == fine.ratio.shape  # the cells are those of the coarser table, whichever is named first
+    assert back.ratio == pytest.approx(1 / fine.ratio, nan_ok=True)
+
+
+def test_only_the_common_range_is_compared(sampled):
+    """Beyond the range of a table there is nothing to compare: not the values of its edge."""
+    wide = smooth_lut()
+    result = compare_luts(wide, replace(sampled, field=wide.field), ("wide", "narrow"))
+    assert result.eta == pytest.approx(sampled.covariance_axes[1].centers)
+    assert result.pt == pytest.approx(sampled.covariance_axes[2].centers)
+    assert "differ by more than 3 standard errors" in "\n".join(result.lines())
+    away = replace(
+        wide,
+        efficiency_axes=(
+            wide.efficiency_axes[0],
+            replace(wide.efficiency_axes[1], low=5.0, high=6.0),
+            wide.efficiency_axes[2],
+        ),
+        covariance_axes=(
+            wide.covariance_axes[0],
+            replace(wide.covariance_axes[1], low=5.0, high=6.0),
+            wide.covariance_axes[2],
+        ),
+    )
+    with pytest.raises(LutError, match="no cell in eta in common"):
+        compare_luts(away, replace(sampled, field=wide.field), ("away", "narrow"))
+
+
+def test_means_over_cells_are_compared():
+    """A step of the efficiency in a coarse cell counts with its place in the cell, not with the value at the centre."""
+    fine = smooth_lut(n_pt=200)
+    step = replace(fine, efficiency=np.where(np.arange(200) < 102, 0.0, 1.0) + 0.0 * fine.efficiency)
+    result = compare_luts(step, smooth_lut(n_pt=20), ("step", "coarse"))
+    assert len(result.pt) == 20
+    assert result.efficiency[0, :, 9] == pytest.approx(0.0)
+    assert result.efficiency[0, :, 10] == pytest.approx(0.8, abs=0.06)
+    assert result.efficiency[0, :, 11] == pytest.approx(1.0)
+
+
+def test_all_cells_as_csv(sampled, tmp_path):
+    result = compare_luts(sampled, sampled, ("a", "b"))
+    write_cells(result, tmp_path / "cells.csv")
+    header, *lines = (tmp_path / "cells.csv").read_text().splitlines()
+    assert len(lines) == 4 * 5
+    first = dict(zip(header.split(","), map(float, lines[0].split(",")), strict=True))
+    assert first["sigma_q/pt_a"] == pytest.approx(np.sqrt(sampled.covariance[0, 0, 0, 14]), rel=1e-5)
+    assert first["ratio_y"] == 1.0
+    assert first["efficiency_a"] == pytest.approx(sampled.efficiency[0, 0, 0], rel=1e-5)
 
 
 def test_known_differences_are_found():
