@@ -19,7 +19,7 @@ from flashdet.io.hepmc.listing import reader_of
 from flashdet.io.hepmc.order import sort_event
 from flashdet.io.hepmc.written import lines2
 from flashdet.kernels.decimal import OK
-from flashdet.kernels.jit import kernel
+from flashdet.kernels.jit import inline, kernel
 
 Text = NDArray[np.uint8]
 #: A particle line has at least this many bytes, a vertex line too.
@@ -149,10 +149,38 @@ def _particle(text: Text, i: int, stop: int, b: Buffers, p: int) -> tuple[int, i
 
 
 @kernel
-def _vertex_of(barcode: int, ranked: NDArray[np.int64], order: NDArray[np.int64]) -> int:
-    """Number of the vertex with a barcode, -2 if there is none; the barcodes are sorted."""
+def _numbers_of(barcodes: NDArray[np.int64]) -> tuple[NDArray[np.int64], int, NDArray[np.int64]]:
+    """Numbers of the vertices by their barcode: a table, its first barcode, and places to search it.
+
+    Barcodes that fill a range, as almost all do, need no search: the table has a place for each of the range, and the
+    last array is empty. Else the barcodes are sorted, the table holds the vertices in this order, and the last array
+    the barcodes. An empty table means that two vertices have the same barcode.
+    """
+    n = len(barcodes)
+    lowest = barcodes.min() if n else 0
+    size = (barcodes.max() - lowest + 1) if n else 0
+    if size <= 4 * n:
+        table = np.full(size, -1, np.int64)
+        for v in range(n):
+            if table[barcodes[v] - lowest] >= 0:
+                return np.empty(0, np.int64), lowest, np.empty(0, np.int64)
+            table[barcodes[v] - lowest] = v
+        return table, lowest, np.empty(0, np.int64)
+    order = np.argsort(barcodes, kind="mergesort")
+    ranked = barcodes[order]
+    for k in range(n - 1):
+        if ranked[k] == ranked[k + 1]:
+            return np.empty(0, np.int64), lowest, ranked
+    return order, lowest, ranked
+
+
+@inline
+def _vertex_of(barcode: int, table: NDArray[np.int64], lowest: int, ranked: NDArray[np.int64]) -> int:
+    """Number of the vertex with a barcode, -1 if there is none."""
+    if len(ranked) == 0:
+        return int(table[barcode - lowest]) if 0 <= barcode - lowest < len(table) else -1
     k = np.searchsorted(ranked, barcode)
-    return int(order[k]) if k < len(ranked) and ranked[k] == barcode else -2
+    return int(table[k]) if k < len(ranked) and ranked[k] == barcode else -1
 
 
 @kernel
@@ -160,20 +188,21 @@ def _connect(b: Buffers, event: int, barcodes: NDArray[np.int64]) -> int:
     """Turn barcodes of end vertices into vertex numbers, and bring the event into HepMC3's order."""
     p0, p1 = b.event[event, buffers.PARTICLES], b.event[event + 1, buffers.PARTICLES]
     v0, v1 = b.event[event, buffers.VERTICES], b.event[event + 1, buffers.VERTICES]
-    order = np.argsort(-barcodes[v0:v1], kind="mergesort")
-    ranked = -barcodes[v0:v1][order]
-    for k in range(len(ranked) - 1):
-        if ranked[k] == ranked[k + 1]:
-            return codes.TWO_ENDS
+    table, lowest, ranked = _numbers_of(barcodes[v0:v1])
+    if len(table) == 0 and v1 > v0:
+        return codes.TWO_ENDS
+    end, production = b.ints[buffers.END], b.ints[buffers.PRODUCTION]
     for p in range(p0, p1):
-        barcode = b.ints[buffers.END, p]
-        v = _vertex_of(-int(barcode), ranked, order) if barcode != 0 else -1
-        if v == -2:
-            return codes.REFERENCE
-        b.ints[buffers.END, p] = v
+        barcode = end[p]
+        v = -1
+        if barcode != 0:
+            v = _vertex_of(int(barcode), table, lowest, ranked)
+            if v < 0:
+                return codes.REFERENCE
+        end[p] = v
         # An orphan stands below the vertex where it ends, and comes from none.
-        if b.ints[buffers.PRODUCTION, p] == v:
-            b.ints[buffers.PRODUCTION, p] = -1
+        if production[p] == v:
+            production[p] = -1
     return sort_event(b, event)
 
 

@@ -12,6 +12,10 @@ from flashdet.kernels.decimal import OK
 from flashdet.kernels.jit import inline, kernel
 from flashdet.units import C_LIGHT
 
+Ints = NDArray[np.int32]
+Longs = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
 #: Status of beam particles.
 _BEAM = 4
 
@@ -47,61 +51,70 @@ def _unwritten_vertices(b: Buffers, event: int) -> int:
 
 
 @inline
-def _is_set(b: Buffers, v: int) -> bool:
+def _is_set(position: Floats, v: int) -> bool:
     """A position of four zeros counts as none, as in ``GenVertex::has_set_position``."""
-    x, y, z, t = b.position[v, 0], b.position[v, 1], b.position[v, 2], b.position[v, 3]
-    return bool(x != 0.0 or y != 0.0 or z != 0.0 or t != 0.0)
+    x, y, z, t = position[v, 0], position[v, 1], position[v, 2], position[v, 3]
+    return bool((x != 0.0) | (y != 0.0) | (z != 0.0) | (t != 0.0))
 
 
 @kernel
-def _position(b: Buffers, event: int, v: int) -> int:
-    """Row of the vertex whose position vertex `v` takes, -1 for the position of the event."""
-    p0, v0 = b.event[event, buffers.PARTICLES], b.event[event, buffers.VERTICES]
-    if (
-        b.header[event, buffers.ATTRIBUTES + codes.CYCLES] > 0.0
-        or b.header[event, buffers.ATTRIBUTES + codes.CYCLES] < 0.0
-    ):
-        cycles = True
-    else:
-        cycles = False
-    for _ in range(b.event[event + 1, buffers.VERTICES] - v0 + 1):
-        if _is_set(b, v):
-            return v
-        if cycles or b.vertex[buffers.FIRST, v] == 0:
-            return -1
-        above = b.ints[buffers.PRODUCTION, p0 + b.vertex[buffers.FIRST, v] - 1]
-        if above < 0:
-            return -1
-        v = v0 + above
-    return -1
+def _find_sources(
+    position: Floats, first: Ints, production: Ints, p0: int, v0: int, v1: int, source: NDArray[np.int64]
+) -> None:
+    """Row of the vertex whose position each vertex takes, -1 for the position of the event.
+
+    The way up is walked once: what it ends at holds for all vertices on it. Those that end in a loop have no position.
+    """
+    for v in range(v0, v1):
+        source[v] = v if _is_set(position, v) else -2
+    for start in range(v0, v1):
+        v = start
+        while source[v] == -2:
+            source[v] = -3  # on the way that is walked now
+            above = production[p0 + first[v] - 1] if first[v] != 0 else -1
+            if above < 0:
+                break
+            v = v0 + above
+        found = max(source[v], -1)
+        v = start
+        while source[v] == -3:
+            source[v] = found
+            above = production[p0 + first[v] - 1] if first[v] != 0 else -1
+            v = v0 + max(above, 0)
 
 
 @kernel
-def _scale_positions(b: Buffers, event: int, length: float) -> bool:
-    """Positions of the vertices and of the event become cm and ns; whether all are within `MAX_LENGTH`."""
-    v0, v1 = b.event[event, buffers.VERTICES], b.event[event + 1, buffers.VERTICES]
+def _scale_positions(position: Floats, v0: int, v1: int, length: float) -> bool:
+    """Positions of vertices become cm and ns; whether all are within `MAX_LENGTH`."""
     absurd = False
-    for v in range(v0, v1 + 1):
-        position = b.position[v] if v < v1 else b.header[event, buffers.SHIFT : buffers.SHIFT + 4]
+    for v in range(v0, v1):
         for k in range(4):
-            position[k] *= length
-        position[3] /= C_LIGHT
-        for k in range(4):
-            absurd |= abs(position[k]) > MAX_LENGTH
+            value = position[v, k] * length
+            value = value / C_LIGHT if k == 3 else value
+            position[v, k] = value
+            absurd |= abs(value) > MAX_LENGTH
     return not absurd
 
 
 @kernel
-def _move_particles(b: Buffers, event: int, source: NDArray[np.int64]) -> None:
-    """Give all particles the positions of the vertices they come from."""
-    v0 = b.event[event, buffers.VERTICES]
-    shift = b.header[event, buffers.SHIFT : buffers.SHIFT + 4]
-    for p in range(b.event[event, buffers.PARTICLES], b.event[event + 1, buffers.PARTICLES]):
-        v = b.ints[buffers.PRODUCTION, p]
+def _move_particles(
+    floats: Floats, production: Ints, rows: tuple[int, int, int], position: Floats, shift: Floats, source: Longs
+) -> None:
+    """Give particles the positions of the vertices they come from; `rows`: first and behind the last, first vertex."""
+    p0, p1, v0 = rows
+    for p in range(p0, p1):
+        v = production[p]
         row = source[v0 + v] if v >= 0 else -1
-        place = b.position[row] if row >= 0 else shift
-        for k in range(4):
-            b.floats[buffers.VX + k, p] = place[k]
+        if row >= 0:
+            floats[buffers.VX, p] = position[row, 0]
+            floats[buffers.VY, p] = position[row, 1]
+            floats[buffers.VZ, p] = position[row, 2]
+            floats[buffers.VT, p] = position[row, 3]
+        else:
+            floats[buffers.VX, p] = shift[0, 0]
+            floats[buffers.VY, p] = shift[0, 1]
+            floats[buffers.VZ, p] = shift[0, 2]
+            floats[buffers.VT, p] = shift[0, 3]
 
 
 @kernel
@@ -161,17 +174,23 @@ def finish(b: Buffers, event: int, source: NDArray[np.int64]) -> int:
     for v in range(v0, v1):
         if b.vertex[buffers.KNOWN, v] == 0:
             return codes.VERTEX_COUNT
-    for v in range(v0, v1):
-        source[v] = _position(b, event, v)
     energy, length = b.header[event, buffers.GEV], b.header[event, buffers.CM]
     if energy == 0.0:
         energy, length = 1.0, 0.1  # no units given: GEV MM
     for k in range(buffers.MASS + 1):
         if not _scale_momenta(b.floats[k, p0:p1], energy):
             return codes.ABSURD
-    if not _scale_positions(b, event, length):
+    production = b.ints[buffers.PRODUCTION]
+    shift = b.header[event : event + 1, buffers.SHIFT : buffers.SHIFT + 4]
+    cycles = b.header[event, buffers.ATTRIBUTES + codes.CYCLES]
+    if cycles > 0.0 or cycles < 0.0:  # not 0 and not absent
+        for v in range(v0, v1):
+            source[v] = v if _is_set(b.position, v) else -1
+    else:
+        _find_sources(b.position, b.vertex[buffers.FIRST], production, p0, v0, v1, source)
+    if not _scale_positions(b.position, v0, v1, length) or not _scale_positions(shift, 0, 1, length):
         return codes.ABSURD
-    _move_particles(b, event, source)
+    _move_particles(b.floats, production, (p0, p1, v0), b.position, shift, source)
     _collision(b, event, source)
     return OK
 

@@ -116,6 +116,14 @@ def _vertex_order(
 
 
 @kernel
+def _permute(values: NDArray[np.float64], new: Longs) -> None:
+    """Bring the values to their new rows."""
+    old = values.copy()
+    for p in range(len(old)):
+        values[new[p]] = old[p]
+
+
+@kernel
 def sort_event(b: Buffers, event: int) -> int:
     """Bring one event, connected but not yet finished, into the order of ``add_tree``, and set its ``cycles``.
 
@@ -164,17 +172,18 @@ def sort_event(b: Buffers, event: int) -> int:
                 count += 1
     if count != n:
         return codes.IRREGULAR
-    ints, floats = b.ints[:, p0:p1].copy(), b.floats[: buffers.MASS + 1, p0:p1].copy()
-    position = b.position[v0:v1].copy()
+    for k in range(buffers.MASS + 1):
+        _permute(b.floats[k, p0:p1], new)
+    pdg, status = b.ints[buffers.PDG, p0:p1].copy(), b.ints[buffers.STATUS, p0:p1].copy()
     for p in range(n):
         q = p0 + new[p]
-        b.ints[buffers.PDG, q] = ints[buffers.PDG, p]
-        b.ints[buffers.STATUS, q] = ints[buffers.STATUS, p]
+        b.ints[buffers.PDG, q] = pdg[p]
+        b.ints[buffers.STATUS, q] = status[p]
         b.ints[buffers.END, q] = rank[end[p]] if end[p] >= 0 else -1
         b.ints[buffers.PARENT, q] = -1 - rank[production[p]] if production[p] >= 0 else 0
-        for k in range(buffers.MASS + 1):
-            b.floats[k, q] = floats[k, p]
+    position = b.position[v0:v1].copy()
     for v in range(m):
-        b.position[v0 + rank[v]] = position[v]
+        for k in range(4):
+            b.position[v0 + rank[v], k] = position[v, k]
         b.vertex[buffers.FIRST, v0 + rank[v]] = new[in_rows[in_head[v]]] + 1
     return OK

@@ -102,7 +102,7 @@ class TextBuffer:
         self._make_room(PIECE)
         n = 0
         try:
-            n = self._source.read_into(memoryview(self.text)[self._end : self._end + PIECE])
+            n = self._source.read_into(self.text.data[self._end : self._end + PIECE])
         except InputError as error:
             self.damage = error
         self._end += n

@@ -64,22 +64,24 @@ def _place(text: Text, i: int, end: int, position: Floats, v: int) -> tuple[int,
     return i, f0 | f1 | f2 | f3
 
 
-@kernel
-def _incoming(text: Text, i: int, stop: int, end: Ints, p0: int, n_read: int) -> tuple[int, bool]:
-    """``1,2,...]``: place behind it, and whether all of them were read, end nowhere yet and stand once in the list."""
+@inline
+def _incoming(text: Text, i: int, stop: int, end: Ints, p0: int, n_read: int) -> int:
+    """``1,2,...]``: place behind it, -1 unless all were read, end nowhere yet and stand in ascending order."""
     before = 0
-    while i + _LONGEST <= stop:
+    is_good = True
+    is_last = load8(text, i) == _CLOSE
+    i += 1 if is_last else 0
+    while is_good and not is_last:
+        is_good = i + _LONGEST <= stop
         particle, j, faults = written_int(text, i, _COMMA)
         is_last = load8(text, j - 1) == _CLOSE
-        # Not ascending: could be one particle twice.
-        if (faults != _U(0) and not is_last) or particle <= before or particle > n_read or end[p0 + particle - 1] != -1:
-            return i, False
         if is_last:
             _, _, faults = written_int(text, i, _CLOSE)
-            return j, faults == _U(0)
+        is_good = is_good and faults == _U(0) and before < particle <= n_read
+        is_good = is_good and end[p0 + particle - 1] == -1
         before = particle
         i = j
-    return i, False
+    return i if is_good else -1
 
 
 @kernel
@@ -157,38 +159,34 @@ def _vertex3(
     rows: tuple[int, int, int, int],
     n_read: int,
 ) -> int:
-    """``V number status [1,2,...] @ x y z t``: next line, -1 if this one is odd."""
+    """``V number status [1,2,...] @ x y z t``: next line, -1 if this one is odd.
+
+    One way out: with more, Numba counts references to the arrays at each call, half of the time of such a line.
+    """
     p0, _, v0, n_vertices = rows
+    end = ints[buffers.END]
     number, j, f0 = written_int(text, i + 2, _BLANK)
-    _, j, f1 = written_int(text, j, _BLANK)
+    _, first, f1 = written_int(text, j, _BLANK)
     v = v0 - number - 1
-    if (f0 | f1) != _U(0) or number > -1 or number < -n_vertices or vertex[buffers.KNOWN, v] == 1:
-        return -1
-    if load8(text, j) != _OPEN:
-        return -1
-    first = j + 1
-    if load8(text, first) == _CLOSE:
-        j = first + 1
-    else:
-        j, is_good = _incoming(text, first, stop, ints[buffers.END], p0, n_read)
-        if not is_good:
-            return -1
-    behind = j
-    if load8(text, j) == _NEWLINE:
-        j += 1
-    else:
-        if _word(text, j, 0xFFFFFF) != _AT:
-            return -1
-        j, f0 = _place(text, j + 3, _NEWLINE, position, v)
-        if f0 != _U(0):
-            return -1
-    vertex[buffers.KNOWN, v] = 1
-    while first < behind - 1:
-        particle, first, _ = written_int(text, first, _COMMA)
-        ints[buffers.END, p0 + particle - 1] = v - v0
-        if vertex[buffers.FIRST, v] == 0:
-            vertex[buffers.FIRST, v] = particle
-    return j
+    behind, i = -1, -1
+    if (f0 | f1) == _U(0) and -n_vertices <= number <= -1 and load8(text, first) == _OPEN:
+        first += 1
+        if vertex[buffers.KNOWN, v] != 1:
+            behind = _incoming(text, first, stop, end, p0, n_read)
+    if behind >= 0:
+        if load8(text, behind) == _NEWLINE:
+            i = behind + 1
+        elif _word(text, behind, 0xFFFFFF) == _AT:
+            j, f0 = _place(text, behind + 3, _NEWLINE, position, v)
+            i = j if f0 == _U(0) else -1
+    if i >= 0:
+        vertex[buffers.KNOWN, v] = 1
+        while first < behind - 1:
+            particle, first, _ = written_int(text, first, _COMMA)
+            end[p0 + particle - 1] = v - v0
+            if vertex[buffers.FIRST, v] == 0:
+                vertex[buffers.FIRST, v] = particle
+    return i
 
 
 @kernel
