@@ -20,7 +20,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "unit"))
 
-from writer_events import SETUP, make_batch
+from writer_events import SETUP, make_batch, narrow
 
 from flashdet import pruning
 from flashdet.event import concat
@@ -31,7 +31,6 @@ from flashdet.io.parquet import ParquetWriter
 from flashdet.io.read import read_batch
 from flashdet.io.rootpack import Lists, Scratch
 from flashdet.io.roottree import write_trees
-from flashdet.io.tables import narrow
 
 ALL = replace(SETUP, particles="all")
 

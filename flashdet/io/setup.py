@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from flashdet import columns
 from flashdet.columns import Column, for_stage
 from flashdet.errors import OutputError
-from flashdet.event import EventBatch
+from flashdet.event import EventBatch, Table
 
 #: Tables that are written only when the card lists them.
 NOT_BY_DEFAULT = ("charged",)
@@ -105,14 +106,25 @@ class OutputSetup:
             kept |= matches
         return tuple(n for n in present if n in kept)
 
+    @cached_property
     def declared(self) -> dict[str, Column]:
         """All declared columns as ``table.column``, under the stages' names in the card."""
-        every = [c for group in vars(columns).values() if isinstance(group, tuple) for c in group if type(c) is Column]
-        every.append(columns.EVENT_WEIGHTS)
-        found = {str(c): c for c in every}
+        found = dict(_declared())
         for name, kind in self.stage_kinds.items():
-            found |= {str(c): c for c in for_stage(every, kind, name)}
+            mine = [c for c in _declared().values() if c.table == kind or c.table.startswith(kind + "_")]
+            found |= {str(c): c for c in for_stage(mine, kind, name)}
         return found
+
+    def kept(self, table: Table) -> tuple[str, ...]:
+        """Columns of a table that are written: not those without content."""
+        return tuple(c for c, v in table.items() if v.ndim == 1 or v.shape[1] > 0)
+
+
+@cache
+def _declared() -> dict[str, Column]:
+    """All declared columns as ``table.column``, under the kinds of the stages."""
+    every = [c for group in vars(columns).values() if isinstance(group, tuple) for c in group if type(c) is Column]
+    return {str(c): c for c in (*every, columns.EVENT_WEIGHTS)}
 
 
 def check_alignment(batch: EventBatch, written: tuple[str, ...], setup: OutputSetup) -> None:

@@ -8,7 +8,7 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
-from writer_events import SETUP, concat_equal, make_batch
+from writer_events import SETUP, concat_equal, make_batch, narrow
 
 from flashdet.errors import InputError
 from flashdet.event import EventBatch
@@ -18,7 +18,6 @@ from flashdet.io.nano import NanoWriter
 from flashdet.io.parquet import ParquetWriter
 from flashdet.io.read import read, read_batch, read_header
 from flashdet.io.rootfile import open_for_reading
-from flashdet.io.tables import narrow
 from flashdet.provenance import write_manifest
 
 WRITERS = (AodWriter, NanoWriter, ParquetWriter)

@@ -157,3 +157,16 @@ def concat_equal(got, want, exact=(), loose=("pt", "eta", "phi")):
                 np.testing.assert_allclose(g, w, rtol=3e-7, atol=3e-7, err_msg=f"{name}.{column}")
             else:
                 np.testing.assert_array_equal(g, w, err_msg=f"{name}.{column}")
+
+
+def narrow(batch, tables):
+    """Some tables with float32 in place of float64, without columns that have no content."""
+    kept = EventBatch({}, batch.weight_names)
+    for name in tables:
+        arrays = {
+            c: v.astype(np.float32) if v.dtype == np.float64 else v
+            for c, v in batch[name].items()
+            if v.ndim == 1 or v.shape[1] > 0
+        }
+        kept.add(Table(name, batch[name].offsets, arrays))
+    return kept
