@@ -267,8 +267,7 @@ EMCAL = (
         ("n_sigma_width", "f8", "", "width of the matched cluster, see the cluster", (), _NO_CLUSTER),
     ),
     *_hypotheses("emcal", "expected", "f8", "GeV", "expected energy for a {}", "not in acceptance"),
-    *_hypotheses("emcal", "expected_error", "f8", "GeV", "width of the expected energy, {}", "not in acceptance"),
-    *_hypotheses("emcal", "n_sigma", "f8", "", "(energy - expected)/sigma for a {}", _NO_CLUSTER),
+    *_hypotheses("emcal", "n_sigma", "f8", "", "(energy - expected)/width of that for a {}", _NO_CLUSTER),
 )
 #: One row per calorimeter cluster: ``<name>_cluster``.
 EMCAL_CLUSTER = _table(
@@ -298,8 +297,7 @@ MUON = (
         ("has_signal", "?", "", "true if muon chambers matched the track: it is tagged as a muon"),
     ),
     *_hypotheses("muon", "expected", "f8", "", "probability that a {} is tagged", "not in acceptance"),
-    *_hypotheses("muon", "expected_error", "f8", "", "binomial width of the tag, {}", "not in acceptance"),
-    *_hypotheses("muon", "n_sigma", "f8", "", "(tag - probability)/width for a {}", "not in acceptance or no width"),
+    *_hypotheses("muon", "n_sigma", "f8", "", "(tag - P)/sqrt(P (1 - P)) for a {}", "not in acceptance or no width"),
 )
 _NO_LOSS = "too few layers with a signal"
 TOT = (

@@ -1,6 +1,7 @@
-"""Tracks and calorimeter clusters: which belong together, and which energy each hypothesis expects.
+"""Tracks and calorimeter clusters: which belong together.
 
-Kernels of :mod:`flashdet.stages.emcal`; the clusters are made in :mod:`flashdet.stages.clusters`.
+Kernels of :mod:`flashdet.stages.emcal`; the clusters are made in :mod:`flashdet.stages.clusters`, what they say of the
+tracks is in :mod:`flashdet.stages.energies`.
 """
 
 from __future__ import annotations
@@ -11,14 +12,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from flashdet.kernels.cells import Cells, cell_key, insert
-from flashdet.kernels.helix import curvature, wrap_angle
-from flashdet.kernels.jit import kernel
-from flashdet.stages.clusters import Clusters, Deposits
-from flashdet.stages.merging import nearest_item, surface_cell
-from flashdet.stages.pid import log_momentum_variance, rigidity
-from flashdet.stages.showers import MOYAL_MEAN, MOYAL_SIGMA
-from flashdet.stages.surface import first_crossing
+from flashdet.kernels.helix import curvature
+from flashdet.kernels.jit import inline, kernel
+from flashdet.stages.clusters import Clusters
+from flashdet.stages.deposits import Deposits
+from flashdet.stages.front import first_hit, may_hit
+from flashdet.stages.neighbours import Grid, find_near, put_item
 
 Floats = NDArray[np.float64]
 
@@ -26,8 +25,6 @@ Floats = NDArray[np.float64]
 class Tracks(NamedTuple):
     """Columns of ``track`` that lead to the calorimeter."""
 
-    particle_index: NDArray[np.int32]
-    pdg_true: NDArray[np.int32]
     alpha: Floats
     y: Floats
     z: Floats
@@ -64,9 +61,9 @@ def link_rows(
 
 @kernel
 def match_truth(
-    offsets: NDArray[np.int64], rows: NDArray[np.int64], deposit_of: NDArray[np.int64], leader: NDArray[np.int64],
-    cluster_of: NDArray[np.int64], deposits: Deposits, cluster_offsets: NDArray[np.int64], clusters: Clusters,
-    row: NDArray[np.int64],
+    offsets: NDArray[np.int64], rows: NDArray[np.int64], surface_of: NDArray[np.int8], deposit_of: NDArray[np.int64],
+    leader: NDArray[np.int64], cluster_of: NDArray[np.int64], deposits: Deposits, clusters: Clusters,
+    surface: NDArray[np.int8], row: NDArray[np.int64],
 ) -> None:  # fmt: skip
     """Give every track the cluster that its own particle is part of.
 
@@ -75,23 +72,24 @@ def match_truth(
     offsets : (n_events + 1,) int64
         Rows of the tracks.
     rows : (n_tracks,) int64
-        Row of each track among the charged particles.
-    deposit_of : (n_charged,) int64
-        From `flashdet.stages.clusters.make_deposits`.
+        Row of each track among the charged particles, -1 if there is none: it reaches no surface.
+    surface_of, deposit_of : (n_charged,) int8 and int64
+        From `flashdet.stages.deposits.make_deposits`.
     leader, cluster_of : (n_deposits,) int64
         From `merge_deposits` and `measure_clusters`.
     deposits : Deposits
         To choose, among the tracks of a cluster, the one whose particle left most.
-    cluster_offsets : (n_events + 1,) int64
-        Rows of the clusters.
     clusters : Clusters
         ``track_index`` is written.
+    surface : (n_tracks,) int8
+        Out: surface that the particle reaches, -1 if none.
     row : (n_tracks,) int64
         Out: row of the cluster in the batch, -1 if none.
     """
     for event in range(len(offsets) - 1):
         first = offsets[event]
         for i in range(first, offsets[event + 1]):
+            surface[i] = surface_of[rows[i]] if rows[i] >= 0 else -1
             row[i] = -1
             deposit = deposit_of[rows[i]] if rows[i] >= 0 else -1
             if deposit < 0:
@@ -106,7 +104,7 @@ def match_truth(
 
 @kernel
 def match_nearest(
-    offsets: NDArray[np.int64], tracks: Tracks, bz: float, surfaces: Floats, distance: float, cells: Cells,
+    offsets: NDArray[np.int64], tracks: Tracks, bz: float, surfaces: Floats, grid: Grid,
     cluster_offsets: NDArray[np.int64], clusters: Clusters, surface: NDArray[np.int8], row: NDArray[np.int64],
     gap: Floats,
 ) -> None:  # fmt: skip
@@ -124,10 +122,8 @@ def match_nearest(
         Field [T].
     surfaces : (n_surfaces, 4) float64
         From `flashdet.stages.surface.pack`.
-    distance : float
-        Largest distance [cm].
-    cells : Cells
-        For the clusters of the largest event.
+    grid : Grid
+        Empty, of the largest distance [cm].
     clusters : Clusters
         ``track_index`` is written.
     surface : (n_tracks,) int8
@@ -140,22 +136,23 @@ def match_nearest(
     for event in range(len(offsets) - 1):
         first = offsets[event]
         for j in range(cluster_offsets[event], cluster_offsets[event + 1]):
-            s = clusters.surface[j]
-            u, v, _ = surface_cell(s, clusters.x[j], clusters.y[j], clusters.z[j], surfaces, distance)
-            insert(cells, cell_key(s, u, v), event, j)
+            put_item(grid, event, j, clusters.surface[j], clusters.x[j], clusters.y[j], clusters.z[j], surfaces)
         for i in range(first, offsets[event + 1]):
-            alpha = tracks.alpha[i]
-            k = curvature(tracks.q_over_pt[i], bz)
-            hit, _, x, y, z, _ = first_crossing(
-                -tracks.y[i] * math.sin(alpha), tracks.y[i] * math.cos(alpha), tracks.z[i],
-                wrap_angle(alpha + math.asin(tracks.snp[i])), tracks.tgl[i], k, surfaces,
-            )  # fmt: skip
-            surface[i], row[i], gap[i] = hit, -1, np.nan
+            surface[i], row[i], gap[i] = -1, -1, np.nan
+            tgl, k = tracks.tgl[i], curvature(tracks.q_over_pt[i], bz)
+            if not may_hit(abs(tracks.y[i]), tracks.z[i], 1.0, tgl, k, surfaces):
+                continue
+            hit, x, y, z = _follow(tracks, i, k, surfaces)
+            surface[i] = hit
             if hit < 0:
                 continue
-            best, square = nearest_item(
-                hit, x, y, z, clusters.x, clusters.y, clusters.z, surfaces, distance, cells, event
-            )
+            n = find_near(grid, event, hit, x, y, z, surfaces, clusters.x, clusters.y, clusters.z)
+            best, square = -1, np.inf
+            for candidate in range(n):
+                j = grid.near[candidate]
+                # of two at the same distance the first row, whatever their order in the grid
+                if grid.square[candidate] < square or (grid.square[candidate] == square and j < best):
+                    best, square = j, grid.square[candidate]
             if best < 0:
                 continue
             row[i], gap[i] = best, math.sqrt(square)
@@ -164,110 +161,13 @@ def match_nearest(
                 clusters.track_index[best] = i - first
 
 
-@kernel
-def gather(
-    row: NDArray[np.int64], offsets: NDArray[np.int64], cluster_offsets: NDArray[np.int64], clusters: Clusters,
-    index: NDArray[np.int32], values: Floats,
-) -> None:  # fmt: skip
-    """Values of the clusters that the tracks have.
-
-    Parameters
-    ----------
-    row : (n_tracks,) int64
-        From `match_truth` or `match_nearest`.
-    offsets, cluster_offsets : (n_events + 1,) int64
-        Rows of the events.
-    clusters : Clusters
-    index : (n_tracks,) int32
-        Out: row of the cluster within the event, -1 if none.
-    values : (4, n_tracks) float64
-        Out: energy, its error, time, n-sigma of the width; NaN without a cluster.
-    """
-    for event in range(len(offsets) - 1):
-        for i in range(offsets[event], offsets[event + 1]):
-            j = row[i]
-            index[i] = j - cluster_offsets[event] if j >= 0 else -1
-            values[0, i] = clusters.energy[j] if j >= 0 else np.nan
-            values[1, i] = clusters.energy_error[j] if j >= 0 else np.nan
-            values[2, i] = clusters.time[j] if j >= 0 else np.nan
-            values[3, i] = clusters.n_sigma_width[j] if j >= 0 else np.nan
-
-
-@kernel
-def prepare_tracks(
-    tgl: Floats, q_over_pt: Floats, cov: Floats, surface: NDArray[np.int8], regions: Floats, rigidity2: Floats,
-    spread2: Floats, squares: Floats,
-) -> None:  # fmt: skip
-    """Squared rigidity, squared error of an electron's energy [GeV2], and squared resolution terms where a track hits.
-
-    Parameters
-    ----------
-    tgl, q_over_pt : (n,) float64
-        Measured slope and charge over transverse momentum.
-    cov : (n, 15) float64
-        Packed covariance of the track.
-    surface : (n,) int8
-        Surface reached, -1 if none.
-    regions : (n_surfaces, 8) float64
-        See `flashdet.stages.clusters.Response`.
-    rigidity2, spread2 : (n,) float64
-        Out: NaN for tracks that reach no surface. For electrons dE = (p^2/E) dp/p = dp: m^2 is below 1e-6 p^2 wherever
-        a track reaches a calorimeter.
-    squares : (3, n) float64
-        Out: a^2, b^2, c^2 of that surface.
-    """
-    for i in range(len(tgl)):
-        s = surface[i]
-        rigidity2[i] = rigidity(tgl[i], q_over_pt[i]) ** 2 if s >= 0 else np.nan
-        spread2[i] = rigidity2[i] * log_momentum_variance(tgl[i], q_over_pt[i], cov[i])
-        s = max(s, 0)
-        for term in range(3):
-            squares[term, i] = regions[s, term] ** 2
-
-
-@kernel
-def compare_hypothesis(
-    rigidity2: Floats, spread2: Floats, energy: Floats, squares: Floats, ionisation: Floats, mass: float,
-    charge: float, is_electron: bool, expected: Floats, error: Floats, n_sigma: Floats,
-) -> None:  # fmt: skip
-    """Expected energy, its width and the distance of the measured energy to it, for one species.
-
-    An electron of momentum p is expected at E = sqrt(p^2 + m^2) with the resolution at E and the error of the track;
-    any other species at the mean energy left by ionisation with the standard deviation of its distribution. The loop
-    has no branches: with vector instructions it takes 2 ns per track, 40 ns otherwise.
-
-    Parameters
-    ----------
-    rigidity2, spread2 : (n,) float64
-        From `prepare_tracks`.
-    energy : (n,) float64
-        Measured energy [GeV], NaN if none.
-    squares : (3, n) float64
-        From `prepare_tracks`.
-    ionisation : (2,) float64
-        Most probable energy of charge 1, width.
-    mass, charge : float
-        Of the species.
-    is_electron : bool
-        True for the species that showers.
-    expected, error, n_sigma : (n,) float64
-        Out; NaN for tracks that do not reach a surface.
-    """
-    a2, b2, c2 = squares[0], squares[1], squares[2]
-    charge2, mass2 = charge * charge, mass * mass
-    mean = np.inf if is_electron else charge2 * (ionisation[0] + ionisation[1] * MOYAL_MEAN)
-    width2 = 0.0 if is_electron else (charge2 * ionisation[1] * MOYAL_SIGMA) ** 2
-    for i in range(len(energy)):
-        p2 = charge2 * rigidity2[i]
-        total = math.sqrt(p2 + mass2)
-        if is_electron:
-            e, variance = total, spread2[i]
-        else:
-            kinetic = p2 / (total + mass)
-            # what stops in the calorimeter leaves its kinetic energy, as well known as its momentum: dE = p/E dp
-            stopped = p2 * charge2 * spread2[i] / (total * total)
-            e, variance = (mean, width2) if kinetic > mean else (kinetic, stopped)
-        width = math.sqrt(a2[i] + e * (b2[i] + c2[i] * e) + variance)
-        expected[i] = e
-        error[i] = width
-        n_sigma[i] = (energy[i] - e) / width
+@inline
+def _follow(tracks: Tracks, i: int, k: float, surfaces: Floats) -> tuple[int, float, float, float]:
+    """Surface that track i meets first, and where, from its reference point."""
+    alpha, y, snp = tracks.alpha[i], tracks.y[i], tracks.snp[i]
+    cos_alpha, sin_alpha, cosine = math.cos(alpha), math.sin(alpha), math.sqrt((1.0 - snp) * (1.0 + snp))
+    hit, _, x, y, z = first_hit(
+        -y * sin_alpha, y * cos_alpha, tracks.z[i], cos_alpha * cosine - sin_alpha * snp,
+        sin_alpha * cosine + cos_alpha * snp, tracks.tgl[i], k, surfaces,
+    )  # fmt: skip
+    return hit, x, y, z

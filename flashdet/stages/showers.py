@@ -1,6 +1,6 @@
 """What particles leave in an electromagnetic calorimeter: ionisation, electromagnetic and hadronic showers.
 
-Simple models with few numbers, for :mod:`flashdet.stages.clusters`, which knows where the particles go. Light, cells
+Simple models with few numbers, for :mod:`flashdet.stages.deposits`, which knows where the particles go. Light, cells
 and leakage of electromagnetic showers are not here: they are part of the resolution in the card.
 """
 
@@ -133,7 +133,7 @@ def shower_start(u: float, interaction_lengths: float) -> float:
 
 
 @inline
-def hadronic_energy(available: float, start: float, u: float, hadrons: Hadrons) -> float:
+def hadronic_energy(available: float, start: float, u: float, shares: Floats) -> float:
     """Energy seen of a hadronic shower.
 
     The electromagnetic part w of a shower fluctuates: here it is uniform from 0 to twice the mean 0.4634 of Bock et al.
@@ -147,14 +147,15 @@ def hadronic_energy(available: float, start: float, u: float, hadrons: Hadrons) 
         From `shower_start`, below 1.
     u : float
         Uniform number.
-    hadrons : Hadrons
+    shares : (n_energy, n_depth, 2) float64
+        From `make_hadrons`.
 
     Returns
     -------
     float
         [GeV]
     """
-    e, h = seen_shares(available, 1.0 - start, hadrons.shares)
+    e, h = seen_shares(available, 1.0 - start, shares)
     w = 2.0 * _W * u
     return available * (w * e + (1.0 - w) * h)
 
@@ -225,40 +226,10 @@ def mean_response(mip: float, width: float, hadrons: Hadrons) -> Floats:
     return table
 
 
-@kernel
-def interpolate_response(
-    rigidity2: Floats, table: Floats, squares: Floats, energy: Floats, expected: Floats, error: Floats, n_sigma: Floats
-) -> None:
-    """Expected energy of all hadrons, its width and the distance of the measured energy to it.
-
-    Parameters
-    ----------
-    rigidity2 : (n,) float64
-        Squared rigidity [GeV2], NaN for tracks that do not reach the calorimeter.
-    table : (n_species, n_rigidity, 2) float64
-        From `mean_response`; the values at its ends hold beyond them in units of the rigidity.
-    squares : (3, n) float64
-        a^2, b^2, c^2 of the energy resolution where the track hits.
-    energy : (n,) float64
-        Measured energy [GeV], NaN if none.
-    expected, error, n_sigma : (n_species, n) float64
-        Out: rows of hadrons.
-    """
-    n_species, n_grid, _ = table.shape
-    per_log = 0.5 * (n_grid - 1) / math.log(_R_HIGH / _R_LOW)
-    zero = 2.0 * math.log(_R_LOW)
-    for i in range(len(energy)):
-        if not rigidity2[i] > 0.0:
-            expected[_FIRST_HADRON:, i] = np.nan
-            error[_FIRST_HADRON:, i] = np.nan
-            n_sigma[_FIRST_HADRON:, i] = np.nan
-            continue
-        rigidity = math.sqrt(rigidity2[i])
-        at = min(max((math.log(rigidity2[i]) - zero) * per_log, 0.0), n_grid - 1.000001)
-        j = int(at)
-        t = at - j
-        for h in range(_FIRST_HADRON, n_species):
-            e = rigidity * (table[h, j, 0] + t * (table[h, j + 1, 0] - table[h, j, 0]))
-            spread = rigidity * (table[h, j, 1] + t * (table[h, j + 1, 1] - table[h, j, 1]))
-            width = math.sqrt(squares[0, i] + e * (squares[1, i] + squares[2, i] * e) + spread * spread)
-            expected[h, i], error[h, i], n_sigma[h, i] = e, width, (energy[i] - e) / width
+@inline
+def place_in_table(rigidity: float, table: Floats) -> tuple[int, float]:
+    """Row of a table of `mean_response` and the part of the step behind it; beyond its ends, at them."""
+    n = table.shape[1]
+    per_log = (n - 1) / math.log(_R_HIGH / _R_LOW)
+    at = min(max(math.log(rigidity / _R_LOW) * per_log, 0.0), n - 1.000001)
+    return int(at), at - int(at)

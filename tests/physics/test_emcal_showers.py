@@ -17,7 +17,8 @@ from flashdet.kernels.helix import curvature, perigee
 from flashdet.rng import Draw
 from flashdet.species import SPECIES, SPECIES_MASS
 from flashdet.stages.base import Setup
-from flashdet.stages.emcal import EMCal, EMCalConfig
+from flashdet.stages.emcal import EMCal
+from flashdet.stages.emcal_config import EMCalConfig
 from flashdet.stages.showers import LATERAL, available_energy, gamma_share, make_hadrons, mean_response
 from flashdet.testing import check_stage, make_events
 from flashdet.units import C_LIGHT
@@ -337,9 +338,22 @@ def test_regions_have_their_own_resolution():
         _, clusters, _ = run(batch, **config)
         assert (clusters["energy"] / 2.0).std() == pytest.approx(c, rel=4 / np.sqrt(2 * n))
     table, _, _ = run(tracks("electron", 8.0, 500, eta=-2.5), **config)
-    assert table["expected_error_electron"] == pytest.approx(0.05 * 8.0, rel=1e-3)
-    with pytest.raises(ValidationError, match="3 resolutions for 2 surfaces"):
+    width = (table["energy"] - table["expected_electron"]) / table["n_sigma_electron"]
+    assert width == pytest.approx(0.05 * 8.0, rel=1e-3)
+    with pytest.raises(ValidationError, match="3 energy resolutions for 2 surfaces"):
         EMCalConfig(shape=[BARREL, ENDCAP], energy_resolution=[{}] * 3)
+
+
+def test_regions_have_their_own_threshold():
+    """A lone value is that of all surfaces."""
+    n = 400
+    for eta, kept in ((0.3, True), (-2.5, False)):
+        batch = neutrals(np.full(n, 22), 0.2, np.full(n, eta), np.linspace(-3, 3, n))
+        _, clusters, counts = run(batch, threshold=["50 MeV", "1 GeV"])
+        assert (clusters.n_rows, counts["photons below threshold"]) == ((n, 0) if kept else (0, n))
+    assert EMCalConfig(shape=[BARREL, ENDCAP], threshold="70 MeV").threshold == (0.07,)
+    with pytest.raises(ValidationError, match="needs a unit"):
+        EMCalConfig(shape=[BARREL, ENDCAP], threshold=0.07)
 
 
 def test_width_of_a_shower():

@@ -20,7 +20,8 @@ from flashdet.rng import Draw
 from flashdet.shipped import shipped
 from flashdet.species import SPECIES, SPECIES_CHARGE, SPECIES_PDG
 from flashdet.stages.base import Setup
-from flashdet.stages.muon import Muon, MuonConfig, choose_maps
+from flashdet.stages.muon import Muon
+from flashdet.stages.muon_config import MuonConfig, choose_maps
 from flashdet.testing import check_stage
 
 DRAW = Draw.of(3, "muon")
@@ -117,7 +118,7 @@ def test_pulls_of_the_true_hypothesis():
     # fourth moment of a Bernoulli pull is 1/(P(1-P)) - 3: take the error of the width from the sample
     assert pull.std() == pytest.approx(1.0, abs=4 * pull.std() * np.sqrt(stats.kurtosis(pull) + 2) / 2 / np.sqrt(n))
     assert np.isnan(table["n_sigma_electron"]).all()
-    assert (table["expected_error_electron"] == 0).all()
+    assert (table["expected_electron"] == 0).all()
 
 
 def test_acceptance():
