@@ -18,7 +18,8 @@ from flashdet.kernels.jit import kernel
 #: primary particles", ALICE-PUBLIC-2017-005, table 1, and neutrinos.
 LONG_LIVED = (11, 12, 13, 14, 16, 22, 130, 211, 310, 321, 2112, 2212, 3112, 3122, 3222, 3312, 3322, 3334)
 
-_LONG_LIVED = np.array(LONG_LIVED, np.int32)
+#: By |PDG code|: looking at each code of the list instead took three times as long.
+_LIVES_LONG = np.isin(np.arange(max(LONG_LIVED) + 1), LONG_LIVED)
 _FINAL, _DECAYED = 1, 2
 _NUCLEUS = 1_000_000_000
 
@@ -88,7 +89,7 @@ def is_physical_primary(batch: EventBatch) -> NDArray[np.bool_]:
         particle["status"],
         particle["production_vertex"],
         particle["end_vertex"],
-        _LONG_LIVED,
+        _LIVES_LONG,
         primary,
     )
     return primary
@@ -230,12 +231,9 @@ def _fill_mothers(
 
 
 @kernel
-def _lives_long(pdg: int, codes: NDArray[np.int32]) -> bool:
+def _lives_long(pdg: int, lives_long: NDArray[np.bool_]) -> bool:
     code = abs(pdg)
-    found = code >= _NUCLEUS
-    for known in codes:
-        found |= code == known
-    return found
+    return bool(lives_long[code]) if code < len(lives_long) else code >= _NUCLEUS
 
 
 @kernel
@@ -245,7 +243,7 @@ def _find_primaries(
     status: NDArray[np.int32],
     production_vertex: NDArray[np.int32],
     end_vertex: NDArray[np.int32],
-    codes: NDArray[np.int32],
+    lives_long: NDArray[np.bool_],
     primary: NDArray[np.bool_],
 ) -> None:
     for event in range(len(offsets) - 1):
@@ -265,7 +263,7 @@ def _find_primaries(
             if (
                 (status[i] != _FINAL and status[i] != _DECAYED)
                 or is_copied[i - first]
-                or not _lives_long(pdg[i], codes)
+                or not _lives_long(pdg[i], lives_long)
             ):
                 continue
             primary[i] = True
@@ -275,7 +273,7 @@ def _find_primaries(
                 if v < 0 or mother[v] < 0 or status[mother[v]] != _DECAYED:
                     break
                 m = mother[v]
-                if not is_copied[m - first] and _lives_long(pdg[m], codes):
+                if not is_copied[m - first] and _lives_long(pdg[m], lives_long):
                     primary[i] = False
                     break
                 v = production_vertex[m]

@@ -11,7 +11,7 @@ import functools
 import math
 import struct
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -45,8 +45,7 @@ FEATURES = bytes.fromhex("40000007 0000 1aa12f10 00")
 BRANCH_NUMBERS, TREE_NUMBERS = struct.Struct(f">4iq{len(FEATURES)}siIi4q"), struct.Struct(">5qd")
 
 
-@dataclass(frozen=True)
-class Branch:
+class Branch(NamedTuple):
     """What is the same for all trees with this branch."""
 
     name: str
