@@ -8,6 +8,7 @@ the photons stay in it, and what sees photons later (the calorimeter) leaves out
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -22,30 +23,30 @@ from flashdet.kernels.jit import inline, kernel
 from flashdet.kernels.material import SILICON_X0, shell_factor
 from flashdet.kernels.philox import uniforms
 from flashdet.layout import read_layout
+from flashdet.lut.layout import Layer
 from flashdet.rng import Draw
 from flashdet.species import ELECTRON_MASS
 from flashdet.stages.base import Setup, Stage, StageOutput
+from flashdet.stages.pairs import (
+    HIGH_ENERGY,
+    LEAST_ENERGY,
+    MOST_OF_HIGH_ENERGY,
+    daughters,
+    draw_share,
+    pairs_per_length,
+)
 from flashdet.stages.rows import empty_columns
-from flashdet.stages.surface import CYLINDER, DISC, crossing
+from flashdet.stages.surface import CYLINDER, DISC
 from flashdet.units import C_LIGHT
 
 Floats = NDArray[np.float64]
 
-#: Slots of the random numbers of a photon.
-_SLOT_DEPTH_SHARE, _SLOT_ANGLE, _SLOT_AZIMUTH = range(3)
-#: Pair production on silicon by J. H. Hubbell, H. A. Gimm, I. Overbo, J. Phys. Chem. Ref. Data 9 (1980) 1023, as fitted
-#: for Geant (Physics Reference Manual, gamma conversion): sigma = Z (Z + 1) (F1 + F2 Z + F3/Z) microbarn, F polynomials
-#: in X = ln(E/m) with these coefficients, from 1.5 MeV to 100 GeV. Here they are summed for Z = 14.
-_F1 = (8.7842e2, -1.9625e3, 1.2949e3, -2.0028e2, 1.2575e1, -2.8333e-1)
-_F2 = (-1.0342e1, 1.7692e1, -8.2381, 1.3063, -9.0815e-2, 2.3586e-3)
-_F3 = (-4.5263e2, 1.1161e3, -8.6749e2, 2.1773e2, -2.0467e1, 6.5372e-1)
-_Z = 14.0
-_F = np.array([a + _Z * b + c / _Z for a, b, c in zip(_F1, _F2, _F3, strict=True)])
-_E_LOW, _E_HIGH = 1.5e-3, 100.0
-#: Pairs per radiation length at high energy (Y.-S. Tsai, Rev. Mod. Phys. 46 (1974) 815; PDG review eq. 34.32).
-_HIGH_ENERGY = 7.0 / 9.0
-#: Angles in units of m/E: d u (exp(-a u) + d exp(-3 a u)), Tsai (1974, 1977) as in the Geant manual.
-_A, _D = 0.625, 27.0
+#: Slots of the random numbers of a photon; the last one and those after it are tried until a share is accepted.
+_SLOT_DEPTH, _SLOT_ANGLE, _SLOT_AZIMUTH, _SLOT_SHARE = range(4)
+#: Bins of |eta| and its range, for the layers that a photon from near the origin can cross.
+_N_ETA, _ETA_MAX = 160, 8.0
+#: How far from the origin along the beam is near [cm]: three widths of the collision region.
+_NEAR_Z = 20.0
 
 
 # --- configuration ---------------------------------------------------------------------------------------------------
@@ -90,88 +91,66 @@ class Pairs(NamedTuple):
     vt: Floats
 
 
-@inline
-def pairs_per_length(energy: float) -> float:
-    """Mean number of pairs per radiation length of silicon: 7/9 times the cross section over that at 100 GeV.
+class Material(NamedTuple):
+    """Layers, and which of them a photon from near the origin can cross in each bin of pseudorapidity.
 
-    Below 1.5 MeV it is 0; from 100 GeV on 7/9.
+    Attributes
+    ----------
+    layers : (n_layers, 5) float64
+        Kind (`CYLINDER` or `DISC`), radius or z [cm], lowest and highest z or radius [cm], x/X0 along the normal.
+    near : (2,) float64
+        Largest distance of the production vertex from the axis, and from the origin along it, for which the bins hold
+        [cm].
+    threshold : (n_bins + 1,) float64
+        A uniform number u up to this means no conversion in any layer, whatever the energy, where depths are -ln u; the
+        last is for vertices that are not near: 0.
+    candidates : (n_bins + 1, n_layers) int64
+        Rows of the layers, -1 after the last one.
     """
-    if energy < _E_LOW:
-        return 0.0
-    return _HIGH_ENERGY * _polynomial(min(energy, _E_HIGH)) / _polynomial(_E_HIGH)
 
-
-@inline
-def _polynomial(energy: float) -> float:
-    x = math.log(energy / ELECTRON_MASS)
-    return float(_F[0] + x * (_F[1] + x * (_F[2] + x * (_F[3] + x * (_F[4] + x * _F[5])))))
-
-
-@inline
-def energy_share(u: float) -> float:
-    """Part x of the energy for one of the two, of density 1 - 4/3 x (1 - x) (PDG review eq. 34.31, full screening).
-
-    The distribution function is a cubic in x - 1/2 with one real root.
-    """
-    return 0.5 + 2.0 * math.sqrt(0.5) * math.sinh(math.asinh(1.75 * (u - 0.5) * math.sqrt(2.0)) / 3.0)
+    layers: Floats
+    near: Floats
+    threshold: Floats
+    candidates: NDArray[np.int64]
 
 
 @inline
 def _thickness(
-    i: int, x: float, y: float, z: float, phi: float, tgl: float, surfaces: Floats, layers: Floats
-) -> tuple[float, float, float, float, float]:
-    """Radiation lengths of a layer on a straight line (0 if it misses), and where: path, x, y, z."""
-    is_reached, path, hx, hy, hz, _ = crossing(x, y, z, phi, tgl, 0.0, surfaces, i)
-    if not is_reached:
-        return 0.0, path, hx, hy, hz
-    radius = math.sqrt(hx * hx + hy * hy)
-    if surfaces[i, 0] == CYLINDER:
-        if not layers[i, 1] <= hz <= layers[i, 2]:
-            return 0.0, path, hx, hy, hz
-        cosine = abs(hx * math.cos(phi) + hy * math.sin(phi)) / radius
-        factor = shell_factor(cosine, layers[i, 0] * SILICON_X0 / radius) * math.sqrt(1.0 + tgl * tgl)
-    else:
-        if not layers[i, 1] <= radius <= layers[i, 2]:
-            return 0.0, path, hx, hy, hz
-        factor = math.sqrt(1.0 + 1.0 / (tgl * tgl))
-    return layers[i, 0] * factor, path, hx, hy, hz
+    i: int, x: float, y: float, z: float, ux: float, uy: float, tgl: float, layers: Floats
+) -> tuple[float, float]:
+    """Radiation lengths of layer `i` on a straight line (0 if it misses it), and the transverse path to it.
 
-
-@inline
-def _convert(
-    px: float, py: float, pz: float, energy: float, u: float, first: float, second: float, which: float, azimuth: float,
-    sign: int,
-) -> tuple[float, float, float]:  # fmt: skip
-    """Momentum of the positron (`sign` 1) or electron (-1) of a pair.
-
-    Both leave at angles u m/E to the photon, on opposite sides; u is a sum of two exponential numbers of length 1/a or
-    1/(3 a).
+    (ux, uy) is the direction across the beam. A cylinder is crossed from inside only.
     """
-    share = energy_share(u)
-    part = share if sign > 0 else 1.0 - share
-    e = ELECTRON_MASS + part * (energy - 2.0 * ELECTRON_MASS)
-    p = math.sqrt(max(e * e - ELECTRON_MASS * ELECTRON_MASS, 0.0))
-    length = 1.0 / _A if which < 9.0 / (9.0 + _D) else 1.0 / (3.0 * _A)
-    angle = -length * math.log(first * second) * ELECTRON_MASS / e
-    along, across = p * math.cos(angle), sign * p * math.sin(angle)
-    pt = math.sqrt(px * px + py * py)
-    norm = math.sqrt(pt * pt + pz * pz)
-    cos_phi, sin_phi, cos_theta, sin_theta = px / pt, py / pt, pz / norm, pt / norm
-    # axes across the photon: towards larger polar angle, and azimuthal
-    a, b = across * math.cos(azimuth), across * math.sin(azimuth)
-    radial = along * sin_theta + a * cos_theta
-    return radial * cos_phi - b * sin_phi, radial * sin_phi + b * cos_phi, along * cos_theta - a * sin_theta
+    position, low, high, x_over_x0 = layers[i, 1], layers[i, 2], layers[i, 3], layers[i, 4]
+    if layers[i, 0] == CYLINDER:
+        along, inside = x * ux + y * uy, position * position - x * x - y * y
+        if inside <= 0.0:
+            return 0.0, 0.0
+        root = math.sqrt(along * along + inside)
+        path = inside / (root + along) if along > 0.0 else root - along
+        if not low <= z + tgl * path <= high:
+            return 0.0, path
+        factor = shell_factor(root / position, x_over_x0 * SILICON_X0 / position)
+        return x_over_x0 * factor * math.sqrt(1.0 + tgl * tgl), path
+    if (position - z) * tgl <= 0.0:
+        return 0.0, 0.0
+    path = (position - z) / tgl
+    radius2 = (x + path * ux) ** 2 + (y + path * uy) ** 2
+    if not low * low <= radius2 <= high * high:
+        return 0.0, path
+    return x_over_x0 * math.sqrt(1.0 + 1.0 / (tgl * tgl)), path
 
 
 @kernel
 def convert_photons(
-    photons: Photons, offsets: NDArray[np.int64], event_key: NDArray[np.uint64], key: np.uint64, surfaces: Floats,
-    layers: Floats, most: Floats, pairs: Pairs, pair_offsets: NDArray[np.int64],
+    photons: Photons, offsets: NDArray[np.int64], event_key: NDArray[np.uint64], key: np.uint64, material: Material,
+    pairs: Pairs, pair_offsets: NDArray[np.int64],
 ) -> None:  # fmt: skip
     """Let photons convert in the layers that they cross.
 
-    A photon converts after a depth that is exponential with the mean of `pairs_per_length`, in the layer where that
-    many radiation lengths, along its line from its production vertex, are passed.
+    A photon converts after a depth that is exponential with the mean of `pairs.pairs_per_length`, in the layer where
+    that many radiation lengths, along its line from its production vertex, are passed.
 
     Parameters
     ----------
@@ -183,88 +162,145 @@ def convert_photons(
         Random keys of the events.
     key : uint64
         Key of the stage.
-    surfaces : (n_layers, 4) float64
-        As from `flashdet.stages.surface.pack`.
-    layers : (n_layers, 3) float64
-        x/X0 along the normal, lowest and highest z (cylinders) or radius (discs) [cm].
-    most : (3,) float64
-        x/X0 of all cylinders, of all discs, and half the smallest radius of a cylinder.
+    material : Material
+        The layers.
     pairs : Pairs
         Out: positron and electron of each photon that converts, one after the other.
     pair_offsets : (n_events + 1,) int64
         Out: rows of the events in `pairs`.
     """
-    n = 0
-    n_layers = len(layers)
-    depth, path, point = np.empty(n_layers), np.empty(n_layers), np.empty((n_layers, 3))
+    layers, near, threshold, candidates = material
+    n, n_bins = 0, len(threshold) - 1
+    pdg, status = photons.pdg, photons.status
+    depth, path, momenta = np.empty(len(layers)), np.empty(len(layers)), np.empty((2, 3))
     for event in range(len(event_key)):
         pair_offsets[event] = n
         for i in range(offsets[event], offsets[event + 1]):
+            if pdg[i] != 22 or status[i] != 1:
+                continue
             px, py, pz, energy = photons.px[i], photons.py[i], photons.pz[i], photons.energy[i]
             pt = math.sqrt(px * px + py * py)
-            if photons.pdg[i] != 22 or photons.status[i] != 1 or not pt > 0.0:
+            if not (pt > 0.0 and energy > LEAST_ENERGY):
                 continue
-            rate = pairs_per_length(energy)
+            x, y, z, tgl = photons.vx[i], photons.vy[i], photons.vz[i], pz / pt
+            place = n_bins
+            if x * x + y * y < near[0] * near[0] and abs(z) < near[1]:
+                place = int((math.asinh(tgl) + _ETA_MAX) * (n_bins / (2.0 * _ETA_MAX)))
+                place = min(max(place, 0), n_bins - 1)
             index = i - offsets[event]
-            u_depth, u_share = uniforms(key, event_key[event], index, _SLOT_DEPTH_SHARE)
-            wanted = -math.log(u_depth)
-            if wanted >= rate * _most_material(photons.vx[i], photons.vy[i], pz / pt, most):
+            u_depth = uniforms(key, event_key[event], index, _SLOT_DEPTH)[0]
+            if u_depth <= threshold[place]:
                 continue
-            total = 0.0
-            for layer in range(n_layers):
-                depth[layer], path[layer], point[layer, 0], point[layer, 1], point[layer, 2] = _thickness(
-                    layer, photons.vx[i], photons.vy[i], photons.vz[i], math.atan2(py, px), pz / pt, surfaces, layers
-                )
-                total += rate * depth[layer]
-            if wanted >= total:
+            hit, s = _first_passed(
+                -math.log(u_depth) / pairs_per_length(energy), x, y, z, px / pt, py / pt, tgl, layers, candidates,
+                place, depth, path,
+            )  # fmt: skip
+            if hit < 0:
                 continue
-            hit = _layer_at(wanted / rate, depth, path)
             first, second = uniforms(key, event_key[event], index, _SLOT_ANGLE)
             which, turn = uniforms(key, event_key[event], index, _SLOT_AZIMUTH)
-            for sign in (1, -1):
-                pairs.px[n], pairs.py[n], pairs.pz[n] = _convert(
-                    px, py, pz, energy, u_share, first, second, which, 2.0 * math.pi * turn, sign
-                )
-                pairs.particle_index[n] = -2 - 2 * index - (0 if sign > 0 else 1)
+            share = draw_share(key, event_key[event], index, _SLOT_SHARE, energy)
+            daughters(px, py, pz, energy, share, first, second, which, turn, momenta)
+            for k in range(2):
+                pairs.px[n], pairs.py[n], pairs.pz[n] = momenta[k, 0], momenta[k, 1], momenta[k, 2]
+                pairs.particle_index[n] = -2 - 2 * index - k
                 pairs.photon_index[n], pairs.layer[n] = index, hit
-                pairs.pdg[n], pairs.status[n], pairs.mass[n] = -11 * sign, 1, ELECTRON_MASS
-                pairs.vx[n], pairs.vy[n], pairs.vz[n] = point[hit, 0], point[hit, 1], point[hit, 2]
-                pairs.vt[n] = photons.vt[i] + path[hit] / C_LIGHT
+                pairs.pdg[n], pairs.status[n], pairs.mass[n] = 22 * k - 11, 1, ELECTRON_MASS
+                pairs.vx[n], pairs.vy[n], pairs.vz[n] = x + s * px / pt, y + s * py / pt, z + s * tgl
+                pairs.vt[n] = photons.vt[i] + s * math.sqrt(1.0 + tgl * tgl) / C_LIGHT
                 n += 1
     pair_offsets[len(event_key)] = n
 
 
 @inline
-def _most_material(x: float, y: float, tgl: float, most: Floats) -> float:
-    """Upper limit of the radiation lengths on a line from (x, y), which spares most photons the layers.
-
-    From within half the radius of a cylinder the transverse angle of incidence is below 30 degrees. Measured: 3 times
-    less time in the barrel.
-    """
-    if x * x + y * y > most[2] * most[2]:
-        return np.inf
-    slope2 = tgl * tgl
-    discs: float = most[1] * math.sqrt(1.0 + 1.0 / slope2) if slope2 > 0.0 else 0.0
-    return discs + 1.1547005383792517 * float(most[0]) * math.sqrt(1.0 + slope2)
-
-
-@inline
-def _layer_at(wanted: float, depth: Floats, path: Floats) -> int:
-    """Layer in which a sum of thicknesses, in the order of the path, passes `wanted`; the last one crossed at most."""
-    passed = -1.0
-    layer = -1
+def _first_passed(
+    wanted: float, x: float, y: float, z: float, ux: float, uy: float, tgl: float, layers: Floats,
+    candidates: NDArray[np.int64], place: int, depth: Floats, path: Floats,
+) -> tuple[int, float]:  # fmt: skip
+    """Layer after which `wanted` radiation lengths are passed (-1: none), and the transverse path to it."""
+    total = 0.0
+    n = 0
+    while n < candidates.shape[1] and candidates[place, n] >= 0:
+        depth[n], path[n] = _thickness(candidates[place, n], x, y, z, ux, uy, tgl, layers)
+        total += depth[n]
+        n += 1
+    if wanted >= total:
+        return -1, 0.0
+    passed, hit = -1.0, -1
     while wanted >= 0.0:
         following = -1
-        for i in range(len(depth)):
+        for i in range(n):
             # of two layers at the same place the later row comes second
-            is_ahead = path[i] > passed or (path[i] == passed and i > layer)
+            is_ahead = path[i] > passed or (path[i] == passed and i > hit)
             if depth[i] > 0.0 and is_ahead and (following < 0 or path[i] < path[following]):
                 following = i
-        if following < 0:
+        if following < 0:  # rounding of the sum: the last one
             break
-        layer, passed = following, path[following]
-        wanted -= depth[layer]
-    return layer
+        hit, passed = following, path[following]
+        wanted -= depth[hit]
+    return int(candidates[place, hit]), path[hit]
+
+
+# --- material --------------------------------------------------------------------------------------------------------
+def describe(layers: Sequence[Layer]) -> Material:
+    """Lay layers out for :func:`convert_photons`.
+
+    Most photons convert in no layer. For those from near the origin an upper limit of the material in their bin of
+    pseudorapidity tells so from one random number, and only layers within reach are looked at. Measured: 3.5 times less
+    time than looking at all layers of a tracker with discs.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        With material.
+
+    Returns
+    -------
+    Material
+    """
+    rows = np.array(
+        [
+            (CYLINDER if layer.kind == "cylinder" else DISC, layer.position, layer.low, layer.high, layer.x_over_x0)
+            for layer in layers
+        ]
+    )
+    near_r = 0.5 * min((layer.position for layer in layers if layer.kind == "cylinder"), default=2.0)
+    edges = np.linspace(-_ETA_MAX, _ETA_MAX, _N_ETA + 1)
+    edges[0], edges[-1] = -np.inf, np.inf
+    tgl = np.sinh(edges)
+    candidates = np.full((_N_ETA + 1, len(rows)), -1, np.int64)
+    candidates[-1] = np.arange(len(rows))
+    threshold = np.zeros(_N_ETA + 1)
+    for i in range(_N_ETA):
+        most = [_most_of(row, tgl[i], tgl[i + 1], near_r) for row in rows]
+        reached = np.flatnonzero(np.array(most) > 0.0)
+        candidates[i, : len(reached)] = reached
+        threshold[i] = math.exp(-HIGH_ENERGY * MOST_OF_HIGH_ENERGY * sum(most))
+    return Material(rows, np.array([near_r, _NEAR_Z]), threshold, candidates)
+
+
+def _most_of(layer: Floats, low: float, high: float, near_r: float) -> float:
+    """Upper limit of a layer's radiation lengths for tgl from `low` to `high` and near vertices; 0 out of reach."""
+    kind, position, first, last, x_over_x0 = layer
+    if kind == CYLINDER:
+        cosine = math.sqrt(1.0 - (near_r / position) ** 2)  # of the largest angle of incidence across the beam
+        path = np.array([position - near_r, position + near_r])
+        if (high * path).max() + _NEAR_Z < first or (low * path).min() - _NEAR_Z > last:
+            return 0.0
+        slope = min(max(abs(low), abs(high)), (max(abs(first), abs(last)) + _NEAR_Z) / path[0])
+        return float(x_over_x0 / cosine * math.sqrt(1.0 + slope * slope))
+    if abs(position) <= _NEAR_Z:
+        return math.inf
+    if position < 0.0:
+        low, high = -high, -low
+    if high <= 0.0:
+        return 0.0
+    nearest, farthest = abs(position) - _NEAR_Z, abs(position) + _NEAR_Z
+    longest = farthest / low if low > 0.0 else math.inf
+    if nearest / high - near_r > last or longest + near_r < first:
+        return 0.0
+    slope = max(low, nearest / (last + near_r))
+    return float(x_over_x0 * math.sqrt(1.0 + 1.0 / (slope * slope)))
 
 
 # --- stage -----------------------------------------------------------------------------------------------------------
@@ -276,10 +312,9 @@ class Conversions(Stage):
     row i (`flashdet.stages.secondaries.photon_row` finds it). So random numbers of later stages are those of two
     particles of their own, and labels of output formats are -1, "no particle".
 
-    A pair made at a large radius crosses few layers; whether the tracker finds it is for the LUT to say. Tables made
-    from layouts have one bin of production radius, for particles from the beam line: with the rule ``clamp`` every pair
-    is tracked as if made there, which finds too many; with ``out_of_range: {radius: reject}`` in the `tracking` stage
-    none is. Tables of a full simulation with an axis of radii serve pairs as they should.
+    A pair made at a large radius crosses few layers; tables of the tracker for displaced particles know that. With
+    tables for the beam line only every pair is tracked as if made there (`out_of_range`, radius, of `tracking`), which
+    finds too many.
     """
 
     kind: ClassVar[str] = "conversions"
@@ -293,13 +328,7 @@ class Conversions(Stage):
         layers = [layer for layer in read_layout(config.layout).layers if layer.x_over_x0 > 0.0]
         if not layers:
             raise StageError(f"the layout {config.layout!r} has no material", f"stage {name}")
-        self._surfaces = np.array(
-            [(CYLINDER if layer.kind == "cylinder" else DISC, layer.position, 0.0, 0.0) for layer in layers]
-        )
-        self._layers = np.array([(layer.x_over_x0, layer.low, layer.high) for layer in layers])
-        is_cylinder = self._surfaces[:, 0] == CYLINDER
-        half = 0.5 * min((layer.position for layer in layers if layer.kind == "cylinder"), default=np.inf)
-        self._most = np.array([self._layers[is_cylinder, 0].sum(), self._layers[~is_cylinder, 0].sum(), half])
+        self._material = describe(layers)
         #: Names of the layers, by the column ``layer``.
         self.layer_names = tuple(layer.name for layer in layers)
 
@@ -314,7 +343,7 @@ class Conversions(Stage):
         offsets = np.empty(batch.n_events + 1, np.int64)
         convert_photons(
             Photons(*(particle[c] for c in Photons._fields)), particle.offsets, batch["event"]["key"], draw.key,
-            self._surfaces, self._layers, self._most, pairs, offsets,
+            self._material, pairs, offsets,
         )  # fmt: skip
         rows = {name: values[: offsets[-1]] for name, values in pairs._asdict().items()}
         table = Table(f"{self.name}_pair", offsets, rows)

@@ -11,13 +11,22 @@ from scipy import integrate, stats
 from flashdet.card import Card
 from flashdet.columns import CHARGED
 from flashdet.event import EventBatch, Table
+from flashdet.kernels.jit import kernel
 from flashdet.kernels.material import SILICON_X0
 from flashdet.layout import read_layout
 from flashdet.pipeline import Pipeline
 from flashdet.rng import Draw
 from flashdet.species import ELECTRON_MASS
 from flashdet.stages.base import Setup
-from flashdet.stages.conversions import Conversions, ConversionsConfig, _polynomial, energy_share, pairs_per_length
+from flashdet.stages.conversions import Conversions, ConversionsConfig
+from flashdet.stages.pairs import (
+    MOST_OF_HIGH_ENERGY,
+    _polynomial,
+    draw_share,
+    full_screening_share,
+    pairs_per_length,
+    spectrum,
+)
 from flashdet.stages.propagate import Propagate, PropagateConfig
 from flashdet.stages.secondaries import photon_row
 from flashdet.testing import assert_same_tables, check_stage, make_events
@@ -48,18 +57,49 @@ def test_cross_section():
     rates = np.array([pairs_per_length(float(e)) for e in np.geomspace(2e-3, 100, 50)])
     # the fit has a dip of 0.1 % at 10 GeV
     assert (np.diff(rates) > -1e-3).all()
+    assert rates.max() < 7 / 9 * MOST_OF_HIGH_ENERGY
     assert 0.94 < pairs_per_length(1.0) * 9 / 7 < 0.96
     assert 0.25 < pairs_per_length(0.01) * 9 / 7 < 0.28
 
 
-def test_energy_share():
+def test_share_at_full_screening():
     """Distribution function of 1 - 4/3 x (1 - x)."""
     u = np.linspace(0.001, 0.999, 201)
-    x = np.array([energy_share(float(v)) for v in u])
+    x = np.array([full_screening_share(float(v)) for v in u])
     for value, share in zip(u[::20], x[::20], strict=True):
         area, _ = integrate.quad(lambda y: (1 - 4 / 3 * y * (1 - y)) * 9 / 7, 0, share)
         assert area == pytest.approx(value, abs=1e-9)
     assert x + x[::-1] == pytest.approx(1.0)
+
+
+@kernel
+def _shares(energy, out):
+    for i in range(len(out)):
+        out[i] = draw_share(np.uint64(5), np.uint64(i), 0, 3, energy)
+
+
+@pytest.mark.parametrize("energy", [1.6e-3, 2.5e-3, 8e-3, 0.04, 0.06, 0.5, 50.0])
+def test_share_of_the_energy(energy):
+    """Shares follow the Bethe-Heitler spectrum with screening, which gives the cross section back when integrated."""
+    shares = np.empty(20000)
+    _shares(energy, shares)
+    grid = np.linspace(0.0, 1.0, 4001)
+    density = np.array([spectrum(float(x), energy) for x in grid])
+    cumulative = integrate.cumulative_trapezoid(density, grid, initial=0.0)
+    total = cumulative[-1]
+    assert stats.kstest(shares, lambda x: np.interp(x, grid, cumulative / total)).pvalue > 1e-4
+    least = ELECTRON_MASS / energy
+    assert least < shares.min() < shares.max() < 1 - least
+    if energy >= 8e-3:
+        # sigma = alpha r_e^2 Z (Z + xi) * 2 * integral; xi about 1.2 for silicon, the fit has Z (Z + 1)
+        absolute = 2.8179403e-13**2 / 137.036 * 14 * (14 + 1.2) * total * 1e30
+        assert absolute == pytest.approx(14 * 15 * _polynomial(energy), rel=0.08)
+    # at low energy the spectrum is flat, at high energy uneven shares are more frequent
+    middle = np.mean(abs(shares - 0.5) < 0.25)
+    full = np.interp(0.75, grid, grid - 2 / 3 * grid**2 + 4 / 9 * grid**3) * 9 / 7
+    assert middle >= 2 * full - 1 - 4 / math.sqrt(20000)
+    if energy == 50.0:
+        assert middle == pytest.approx(2 * full - 1, abs=4 * 0.5 / math.sqrt(20000))
 
 
 def expected_depths(eta):
@@ -142,8 +182,10 @@ def test_kinematics_of_the_pair():
     direction = photon[:, ::2] / energy
     across = total - direction * (total * direction).sum(axis=0)
     assert np.quantile(np.abs(across), 0.98) < 1e-5
-    share = (e[::2] - ELECTRON_MASS) / (energy - 2 * ELECTRON_MASS)
-    assert stats.kstest(share, lambda x: (x - 2 / 3 * x**2 + 4 / 9 * x**3) * 9 / 7).pvalue > 1e-4
+    share = e[::2] / energy
+    grid = np.linspace(0.0, 1.0, 2001)
+    cumulative = integrate.cumulative_trapezoid([spectrum(float(x), energy) for x in grid], grid, initial=0.0)
+    assert stats.kstest(share, lambda x: np.interp(x, grid, cumulative / cumulative[-1])).pvalue > 1e-4
 
 
 def test_only_final_photons_convert():
