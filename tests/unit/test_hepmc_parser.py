@@ -11,6 +11,7 @@ from hepmc_text import event2, event3, listing2, listing3, read, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flashdet.errors import InputError
 from flashdet.io.hepmc import library
 from flashdet.io.hepmc.parser import Parser
 from flashdet.kernels import decimal
@@ -260,6 +261,63 @@ def test_attributes_may_stand_anywhere(tmp_path, no_library):
         )
 
 
+@pytest.mark.parametrize("place", [2, 5, 8, 10])
+def test_attributes_may_stand_anywhere_for_pyhepmc_too(tmp_path, careful, place):
+    """Events that need a closer look are read alike, and the record counts wherever it stands."""
+    lines = event3(7, head="U GEV MM\nW 1.5\n").splitlines(keepends=True)
+    moved = "".join([*lines[:place], "A 0 event_scale 12.5\n", "A 3 flow1 501\n", *lines[place:]])
+    path = write(tmp_path / "a", listing3(moved, event3(8)))
+    slow = careful(path)
+    assert slow["event"]["event_scale"][0] == 12.5
+    assert_same_tables(read(path), slow)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t.replace("V -2 0", "F 1 2 0.1 0.2 3 0.4 0.5 0 0\nV -2 0"),  # a line of the head among the vertices
+        lambda t: t.replace("U GEV MM", 'U GEV MM\nN 1 "0"'),
+        lambda t: t.replace("U GEV MM", "U GEV MM\nC 1 1\nC 1 1"),
+        lambda t: t.replace("N 1", "N "),
+        lambda t: t.replace("0 0 -2 0", "0 0 -2 0\t"),
+    ],
+)
+def test_what_pyhepmc_would_not_be_given_is_refused(tmp_path, change):
+    """The quick way takes no event that the careful one refuses: lines out of place, repeated, or with tabs."""
+    text = listing2(event2(6), event2(7))
+    assert change(text) != text
+    with pytest.raises(InputError):
+        read(write(tmp_path / "e", change(text)))
+
+
+def test_weights_and_units_stand_before_particles(tmp_path):
+    for line in ("U GEV MM\n", "W 1.5\n"):
+        lines = event3(7, head="U GEV MM\nW 1.5\n".replace(line, "")).splitlines(keepends=True)
+        with pytest.raises(InputError):
+            read(write(tmp_path / "e", listing3("".join([*lines[:4], line, *lines[4:]]))))
+
+
+def test_long_ways_up_to_a_position_are_walked_once(tmp_path, no_library):
+    """A chain of vertices without positions: linear, not quadratic in its length."""
+    import time
+
+    def chain(n):
+        lines = [f"E 0 {n} {n + 1}", "U GEV MM", "W 1.0", "P 1 0 211 0 0 1 1 0.1 2", "V -1 0 [1] @ 1 2 3 4"]
+        lines += [f"P {k} {-1 if k == 2 else k - 1} 211 0 0 1 1 0.1 2" for k in range(2, n + 2)]
+        return write(tmp_path / f"{n}", listing3("\n".join(lines) + "\n"))
+
+    def seconds(path):
+        begin = time.process_time()
+        batch = read(path)
+        return time.process_time() - begin, batch
+
+    seconds(chain(10))
+    short, _ = seconds(chain(4_000))
+    long, batch = seconds(chain(200_000))
+    assert np.all(batch["particle"]["vx"][1:] == 0.1)
+    assert long < 50 * 20 * max(short, 0.002)
+
+
 def test_forward_references(tmp_path, no_library):
     """A particle whose parent is written after it, and a vertex of particles still to come."""
     body = "P 1 0 2212 0 0 9 9 0.9 4\nP 2 3 211 0 0 1 1 0.1 1\nP 3 -1 211 0 0 2 2 0.1 2\nV -1 0 [1] @ 1 2 3 4\n"
@@ -294,8 +352,6 @@ def test_events_across_pieces_of_text(tmp_path, monkeypatch, make):
 
 def test_lines_are_counted_across_pieces(tmp_path):
     """The place of damage behind many good events is exact."""
-    from flashdet.errors import InputError
-
     bad = event3(99).replace("0.25", "nan", 1)
     text = listing3(*map(event3, range(50)), bad)
     path = write(tmp_path / "e", text)

@@ -236,6 +236,7 @@ def _event(
     v0 = b.event[event, buffers.VERTICES]
     v = v0 - 1
     due = 0  # particles that the vertex announced and that are still to come
+    has_names = False
     n_lines = 1
     v1 = min(v0 + n_vertices, b.vertex.shape[1])
     while i < stop:
@@ -263,7 +264,12 @@ def _event(
                 return codes.FULL, i
             code, i, barcodes[v], due = _vertex(text, i, stop, b, v)
         else:
-            code, i = _head_line(text, i, stop, b, event, names)
+            is_late = (v >= v0 or (kind == 78 and has_names)) and kind != 10 and kind != 13
+            has_names |= kind == 78  # N
+            if is_late:
+                code = codes.ORDER
+            else:
+                code, i = _head_line(text, i, stop, b, event, names)
         if code != OK:
             return code, i
         i = next_line(text, i, stop)

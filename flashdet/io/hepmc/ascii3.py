@@ -219,11 +219,11 @@ def _attribute_line(text: Text, i: int, stop: int, b: Buffers, event: int) -> tu
 
 
 @kernel
-def _is_run_information(text: Text, i: int, stop: int, b: Buffers, event: int, is_full: bool) -> bool:
-    """Tell a line that begins the run information of later events: W a second time, T, or A without an owner."""
+def _is_run_information(text: Text, i: int, stop: int, is_full: bool) -> bool:
+    """Tell a line that begins the run information of later events: W or A without an owner behind the last particle."""
     kind = text[i]
     if kind == 87:  # W
-        return bool(b.event[event, buffers.N_WEIGHTS] >= 0)
+        return is_full
     if kind == 65 and is_full:  # A
         code, _, _ = integer(text, i + 1, stop)
         return bool(code != OK)
@@ -258,10 +258,12 @@ def _event(
             n_read += 1
         elif kind == 86:  # V
             code, i = _vertex(text, i, stop, b, event, n_read)
-        elif kind == 69 or kind == 72 or _is_run_information(text, i, stop, b, event, n_read == n_particles):  # E H
+        elif kind == 69 or kind == 72 or _is_run_information(text, i, stop, 0 < n_read == n_particles):  # E H
             break
         elif kind == 65:  # A
             code, i = _attribute_line(text, i, stop, b, event)
+        elif (kind == 87 or kind == 85) and n_read > 0:
+            code = codes.ORDER
         elif kind == 87:  # W
             code, i = weights(text, i + 1, stop, b, event)
         elif kind == 85:  # U

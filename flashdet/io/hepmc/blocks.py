@@ -22,6 +22,8 @@ from flashdet.io.hepmc.textbuffer import TextBuffer
 ASCIIV3, IO_GENEVENT = "Asciiv3", "IO_GenEvent"
 
 _LISTING = re.compile(rb"HepMC::(\w+)-(START|END)_EVENT_LISTING\s*")
+#: Line of an attribute that says whose it is, as those of the run do not.
+_ATTRIBUTE = re.compile(rb"A -?\d+ .*\n")
 #: Note about events that do not say their units.
 UNITLESS = "warning: events without units (GEV MM assumed)"
 _ALLOWED = f"expected a line 'HepMC::{ASCIIV3}-START_EVENT_LISTING' or 'HepMC::{IO_GENEVENT}-START_EVENT_LISTING'"
@@ -286,6 +288,8 @@ class TextBlocks:
         end = text.find(b"\n", last + 1) + 1
         if last < 0 or end <= 0:
             return text
+        while _ATTRIBUTE.match(text, end):  # still of this event
+            end = text.find(b"\n", end) + 1
         tail = text[end:].splitlines()
         if not tail or not all(line[:2] in (b"W ", b"T ", b"A ") or not line.strip() for line in tail):
             return text

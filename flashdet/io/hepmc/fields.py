@@ -26,8 +26,8 @@ def named_value(text: Text, i: int, stop: int) -> bool:
 
 @inline
 def blanks(text: Text, i: int, stop: int) -> int:
-    """First byte that is neither blank nor tab."""
-    while i < stop and (text[i] == 32 or text[i] == 9):
+    """First byte that is no blank."""
+    while i < stop and text[i] == 32:
         i += 1
     return i
 
@@ -124,6 +124,8 @@ def record(
     `fields` tells how many numbers are kept, how many must be there and how many of them are integers.
     """
     most, least, n_integers = fields
+    if not math.isnan(b.header[event, buffers.ATTRIBUTES + slot]):
+        return codes.IRREGULAR, i  # a second record of its kind
     for k in range(most):
         i = blanks(text, i, stop)
         if at_end(text, i, stop):
@@ -154,7 +156,9 @@ def skip(text: Text, i: int, stop: int, n: int) -> tuple[int, int]:
 
 @kernel
 def weights(text: Text, i: int, stop: int, b: Buffers, event: int) -> tuple[int, int]:
-    """All numbers up to the end of the line are weights of the event."""
+    """All numbers up to the end of the line are weights of the event, which has one such line."""
+    if b.event[event, buffers.N_WEIGHTS] >= 0:
+        return codes.ORDER, i
     n = np.int64(0)
     i = blanks(text, i, stop)
     while not at_end(text, i, stop):

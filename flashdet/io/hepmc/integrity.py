@@ -30,7 +30,7 @@ _LINES = {
     },
     scan.BAD_A: dict.fromkeys((True, False), "an A line is 'A id name value'"),
     scan.BAD_ORDER: {
-        True: "U, W and A lines stand before particles and vertices, and no more vertices than promised follow",
+        True: "U and W lines stand before particles and vertices, and no more vertices than promised follow",
         False: "N, U, C, H and F lines stand before the vertices, particles behind their vertex, "
         "and no more vertices than promised follow",
     },
@@ -133,6 +133,11 @@ def _head_lines(text: bytes, is_asciiv3: bool) -> Iterator[tuple[int, int]]:
             continue
         yield at, end
         at = end + 1
+    while is_asciiv3 and (at := text.find(b"\nA 0 ", stop - 1) + 1) > 0:  # may stand anywhere
+        stop = text.find(b"\n", at)
+        stop = len(text) if stop < 0 else stop
+        yield at, stop
+        stop += 1
 
 
 def _body(text: bytes) -> int:

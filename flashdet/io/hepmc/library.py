@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,8 @@ from flashdet.io.hepmc.blocks import ASCIIV3, TextEvent
 from flashdet.io.hepmc.integrity import Found
 from flashdet.io.hepmc.ledger import SKIP_HINT
 from flashdet.io.hepmc.record import Record
+
+_ATTRIBUTES = re.compile(rb"^A .*\n", re.MULTILINE)
 
 
 @contextmanager
@@ -39,7 +42,10 @@ def _bare(event: TextEvent, found: Found) -> bytes:
         head = f"E {info.number} {info.n_vertices} {info.n_particles}\n"
     else:
         head = f"E {info.number} -1 0 0 0 0 0 {info.n_vertices} 0 0 0 0\n"
-    return head.encode() + event.text[found.body :]
+    body = event.text[found.body :]
+    if event.layout == ASCIIV3 and b"\nA " in body:
+        body = _ATTRIBUTES.sub(b"", body)  # pyhepmc loses the particles behind them
+    return head.encode() + body
 
 
 def parse(event: TextEvent, found: Found) -> Record:

@@ -122,10 +122,10 @@ def _first_names(text: TextBuffer, stop: int) -> tuple[bytes, tuple[str, ...]]:
     head = head[: (head.find(b"\nV ") + 1) or len(head)]
     at = head.find(b"\nN ") + 1
     match = _WEIGHT_NAMES.match(head, at) if at else None
-    if match is None:
-        return b"N ", ()
-    names = tuple(re.findall(r'"([^"]*)"', match[2].decode("utf-8", "replace")))
-    return (match[0], names) if len(names) == int(match[1]) else (b"\0", ())
+    names = tuple(re.findall(r'"([^"]*)"', match[2].decode("utf-8", "replace"))) if match else ()
+    if match is None or len(names) != int(match[1]):
+        return b"\0", ()
+    return match[0], names
 
 
 def _to_block(b: buffers.Buffers, n: int, n_weights: int, names: tuple[str, ...]) -> Block:

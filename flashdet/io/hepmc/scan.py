@@ -243,7 +243,7 @@ def scan_asciiv3(
                 n_v += 1
         elif first == _A:
             at = _attribute(text, at)
-            outcome = BAD_A if at < 0 else BAD_ORDER if n_p + n_v > 0 else GOOD
+            outcome = BAD_A if at < 0 else GOOD
         elif first in (_U, _W):  # few, looked at elsewhere
             at = _next_line(text, at)
             outcome = BAD_ORDER if n_p + n_v > 0 else GOOD
