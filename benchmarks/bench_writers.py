@@ -20,7 +20,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "unit"))
 
-from writer_events import SETUP, make_batch, narrow
+from writer_events import SETUP, jagged, make_batch, narrow
 
 from flashdet import pruning
 from flashdet.event import concat
@@ -138,9 +138,7 @@ def write_with_uproot(path, trees):
         for name, branches in trees.items():
             types = {k: "var * int32" if isinstance(v, Lists) else (v.dtype, v.shape[1:]) for k, v in branches.items()}
             tree = root.mktree(f"DF_1/{name}", types, counter_name=lambda branch: f"{branch}_size")
-            arrays = {
-                k: rootfile.jagged(v.offsets, v.content) if isinstance(v, Lists) else v for k, v in branches.items()
-            }
+            arrays = {k: jagged(v.offsets, v.content) if isinstance(v, Lists) else v for k, v in branches.items()}
             if len(next(iter(arrays.values()))):
                 tree.extend(arrays)
         root.close()

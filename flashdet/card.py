@@ -52,6 +52,11 @@ class Output(StrictModel):
     """Generated particles to write. ``acceptance``: final-state and decayed ones within the eta_max of `propagate`;
     ``tracked``: only those that made a track or cluster; both with their ancestors and the whole decays these belong
     to. Not given: ``acceptance`` in the format aod, ``all`` in the others."""
+    derived: bool = False
+    """Whether to write columns that follow from others of the same row, such as ``otof.expected_error_pion`` from time,
+    expected time and ``n_sigma_pion``."""
+    compression: Literal["fast", "small"] = "fast"
+    """``small``: files are about a tenth smaller and take twice as long to write."""
 
 
 class CardModel(StrictModel):

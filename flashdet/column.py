@@ -29,6 +29,9 @@ class Column:
         Shape of one row's value, ``()`` for a scalar.
     missing : str
         What NaN means in this column; empty: every value is finite.
+    derived : str
+        How it follows from other columns of the same row; empty: it does not. Files have such columns only if the card
+        asks for them (``output.derived``).
     """
 
     table: str
@@ -38,6 +41,7 @@ class Column:
     doc: str
     shape: tuple[int, ...] = ()
     missing: str = ""
+    derived: str = ""
 
     def __str__(self) -> str:
         return f"{self.table}.{self.name}"
@@ -92,10 +96,14 @@ def pick(columns: Iterable[Column], *names: str) -> tuple[Column, ...]:
 
 
 def table(name: str, *rows: tuple) -> tuple[Column, ...]:
-    """Columns of table `name` from rows (name, dtype, unit, doc[, shape[, missing]])."""
+    """Columns of table `name` from rows (name, dtype, unit, doc[, shape[, missing[, derived]]])."""
     return tuple(Column(name, *row) for row in rows)
 
 
-def hypotheses(table: str, what: str, dtype: str, unit: str, doc: str, missing: str) -> tuple[Column, ...]:
-    """One column ``what_<species>`` per PID hypothesis; the species stands where `doc` has braces."""
-    return tuple(Column(table, f"{what}_{s}", dtype, unit, doc.format(s), (), missing) for s in SPECIES)
+def hypotheses(
+    table: str, what: str, dtype: str, unit: str, doc: str, missing: str, derived: str = ""
+) -> tuple[Column, ...]:
+    """One column ``what_<species>`` per PID hypothesis; the species stands where `doc` and `derived` have braces."""
+    return tuple(
+        Column(table, f"{what}_{s}", dtype, unit, doc.format(s), (), missing, derived.format(s, s)) for s in SPECIES
+    )

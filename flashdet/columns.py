@@ -15,7 +15,7 @@ from flashdet.column import table as _table
 from flashdet.species import SPECIES
 
 #: Version of the tables below. Major: a column was removed or changed its meaning; minor: one was added.
-#: History: 1.0 first version.
+#: History: 1.0 first version. Columns with a rule how they follow from others are in files on demand only.
 DATA_MODEL_VERSION = "1.0"
 
 
@@ -189,7 +189,15 @@ TOF = (
         ("event_time_error", "f8", "ns", "error of that event time"),
     ),
     *_hypotheses("tof", "expected", "f8", "ns", "expected time of flight for a {}", _NO_HIT),
-    *_hypotheses("tof", "expected_error", "f8", "ns", "error of the expected time from path and momentum, {}", _NO_HIT),
+    *_hypotheses(
+        "tof",
+        "expected_error",
+        "f8",
+        "ns",
+        "error of the expected time from path and momentum, {}",
+        _NO_HIT,
+        "sqrt(((time - event_time - expected_{})/n_sigma_{})^2 - time_error^2 - event_time_error^2)",
+    ),
     *_hypotheses("tof", "n_sigma", "f8", "", "(time - event_time - expected)/sigma for a {}", _NO_HIT),
 )
 #: Those that need the time of the collision; a stage `event_time` adds them if the detector leaves them to it.
@@ -308,7 +316,15 @@ TOT = (
         ("signal", "f8", "GeV/cm", "truncated mean of the energy over path length in silicon", (), _NO_LOSS),
     ),
     *_hypotheses("tot", "expected", "f8", "GeV/cm", "expected truncated mean for a {}", _NO_LOSS),
-    *_hypotheses("tot", "expected_error", "f8", "GeV/cm", "width of the expected truncated mean, {}", _NO_LOSS),
+    *_hypotheses(
+        "tot",
+        "expected_error",
+        "f8",
+        "GeV/cm",
+        "width of the expected truncated mean, {}",
+        _NO_LOSS,
+        "(signal - expected_{})/n_sigma_{}",
+    ),
     *_hypotheses("tot", "n_sigma", "f8", "", "(signal - expected)/width for a {}", _NO_LOSS),
     *_hypotheses("tot", "log_likelihood", "f8", "", "log of the density of the signal for a {}", _NO_LOSS),
 )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from flashdet import provenance, registry
 from flashdet.card import Card
 from flashdet.errors import CardError, InputError, OutputError
-from flashdet.event import EventBatch, concat
+from flashdet.event import EventBatch, Table, concat
 from flashdet.kernels.compilations import Compilations
 from flashdet.overlap import Behind, ahead, results
 from flashdet.pipeline import Pipeline, Result
@@ -142,7 +142,7 @@ def _run(job: Job, progress: Callable[[int], None] | None) -> Summary:
         "written": writer.n_particles_written,
     }
     summary.output = path
-    _write_manifest(summary, path, origin)
+    _write_manifest(summary, path, origin, writer.left_out)
     summary.seconds = time.perf_counter() - start
     return summary
 
@@ -183,13 +183,14 @@ def _check_output(path: Path, job: Job) -> None:
             raise OutputError("is an input of this job", str(path), "choose another name")
 
 
-def _write_manifest(summary: Summary, path: Path, origin: Mapping[str, Any]) -> None:
+def _write_manifest(summary: Summary, path: Path, origin: Mapping[str, Any], left_out: Mapping[str, str]) -> None:
     extra = {
         "n_skipped": summary.n_skipped,
         "skipped": summary.skipped[:_LISTED],
         "n_charged": summary.n_charged,
         "n_tracks": summary.n_tracks,
         "particles": summary.particles,
+        "left_out": dict(left_out),
     }
     provenance.write_manifest(
         path,
@@ -236,7 +237,8 @@ def simulate(
     Returns
     -------
     awkward.Array
-        One record per event with one list of records per table: ``.track.pt``, ``.otof.n_sigma_pion``, ...
+        One record per event with one list of records per table: ``.track.pt``, ``.otof.n_sigma_pion``, ...; the tables
+        and columns that a file of this card has (see ``output.tables`` and ``output.derived``), in float64.
 
     Raises
     ------
@@ -262,8 +264,11 @@ def simulate(
     if not done:
         raise InputError("no events were read; nothing to return")
     batch = concat(done) if len(done) > 1 else done[0]
-    kept = output_setup(loaded, batch.weight_names, {}).selected(batch)
-    return EventBatch({name: batch[name] for name in kept}, batch.weight_names).to_awkward()
+    setup = output_setup(loaded, batch.weight_names, {})
+    # the tables and columns that a file of this card has
+    tables = [batch[name] for name in setup.selected(batch)]
+    kept = {t.name: Table(t.name, t.offsets, {c: t[c] for c in setup.kept(t)}) for t in tables}
+    return EventBatch(kept, batch.weight_names).to_awkward()
 
 
 def output_setup(card: Card, weight_names: tuple[str, ...], origin: dict[str, Any], threads: int = 1) -> OutputSetup:
@@ -277,6 +282,8 @@ def output_setup(card: Card, weight_names: tuple[str, ...], origin: dict[str, An
         weight_names=weight_names,
         provenance=origin,
         particles=card.model.output.particles,
+        derived=card.model.output.derived,
+        compression=card.model.output.compression,
         threads=threads,
         eta_max=max(
             (getattr(s.config, "eta_max", math.inf) for s in card.stages if s.kind == "propagate"), default=math.inf

@@ -59,7 +59,8 @@ class AodWriter(Writer):
         self._n_crossings += batch.n_events
         with rootfile.fixed_date():
             self._root.mkdir(f"DF_{self._n_frames}", initial_directory_bytes=_LISTING_BYTES)
-            write_trees(self._root[f"DF_{self._n_frames}"], trees, self._scratch, pool=self._pool)
+            directory = self._root[f"DF_{self._n_frames}"]
+            write_trees(directory, trees, self._scratch, self.setup.compression, self._pool)
 
     def _finish(self) -> None:
         with rootfile.fixed_date():

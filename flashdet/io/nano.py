@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from flashdet.event import EventBatch, Table
 from flashdet.io import rootfile
 from flashdet.io.output import Writer, header_text
+from flashdet.io.rootpack import Lists, Scratch
+from flashdet.io.roottree import Tree, add_trees, room_for, write_chunk
 from flashdet.io.setup import OutputSetup, check_alignment
 from flashdet.io.tables import camel
 
@@ -43,30 +45,30 @@ class NanoWriter(Writer):
 
     def _begin(self, header: dict[str, Any], first: EventBatch | None) -> None:
         self._written = tuple(header["tables"])
+        self._tree, self._scratch = Tree(TREE, self.setup.compression), Scratch()
         with rootfile.fixed_date():
             self._root = rootfile.create(self._file, header_text(header))
-            branches = {} if first is None else build_branches(first, self.setup, self._written)
-            types = {k: _branch_type(v) for k, v in branches.items()} or {"event": np.dtype(np.int64)}
-            self._tree = self._root.mktree(
-                TREE,
-                types,
-                title=TREE,
-                counter_name=lambda outer: f"n{outer}",
-                field_name=lambda outer, inner: f"{outer}_{inner}",
+        if first is None or not first.n_events:
+            none = (
+                {"event": np.empty(0, np.int64)} if first is None else build_branches(first, self.setup, self._written)
             )
+            self._tree.pack(none, np.empty(0, np.uint8), 0)
 
     def _write_chunk(self, batch: EventBatch) -> None:
         check_alignment(batch, self._written, self.setup)
-        with rootfile.fixed_date():
-            self._tree.extend(build_branches(batch, self.setup, self._written))
+        branches = build_branches(batch, self.setup, self._written)
+        buffer = self._scratch.take(room_for(TREE, branches))
+        end = self._tree.pack(branches, buffer, 0)
+        write_chunk(self._root, self._tree, buffer, 0, end)
 
     def _finish(self) -> None:
         with rootfile.fixed_date():
+            add_trees(self._root, [self._tree])
             self._root.close()
 
 
 def build_branches(batch: EventBatch, setup: OutputSetup, written: tuple[str, ...]) -> dict[str, Any]:
-    """Branches of some events: arrays for scalars, lists of records for collections.
+    """Branches of some events: arrays for scalars, a counter and lists for collections.
 
     Parameters
     ----------
@@ -78,7 +80,7 @@ def build_branches(batch: EventBatch, setup: OutputSetup, written: tuple[str, ..
 
     Returns
     -------
-    dict of str to array or awkward.Array
+    dict of str to array or Lists
     """
     event = batch["event"]
     branches: dict[str, Any] = {
@@ -88,11 +90,12 @@ def build_branches(batch: EventBatch, setup: OutputSetup, written: tuple[str, ..
         "genWeight": event["weight"],
     }
     for name in written:
-        flat = _split(batch[name])
-        if setup.is_per_event(name):
-            branches |= {f"{collection(name)}_{column}": values for column, values in flat.items()}
-        else:
-            branches[collection(name)] = rootfile.jagged(batch[name].offsets, flat)
+        table, stem = batch[name], collection(name)
+        flat: dict[str, Any] = {f"{stem}_{column}": values for column, values in _split(table).items()}
+        if not setup.is_per_event(name):
+            branches[f"n{stem}"] = np.diff(table.offsets).astype(np.int32)
+            flat = {branch: Lists(table.offsets, values, f"n{stem}") for branch, values in flat.items()}
+        branches |= flat
     return branches
 
 
@@ -151,11 +154,3 @@ def _flat(array: Any) -> NDArray[Any]:
     import awkward as ak
 
     return np.ascontiguousarray(ak.to_numpy(ak.flatten(array, axis=None)))
-
-
-def _branch_type(values: Any) -> Any:
-    if isinstance(values, np.ndarray):
-        return values.dtype
-    import awkward as ak
-
-    return ak.type(values).content

@@ -64,6 +64,8 @@ class Writer(ABC):
         self.part = self.path.with_name(self.path.name + ".part")
         self.n_events = 0
         self.particles: Particles = setup.particles or self.default_particles
+        #: Columns that follow from others and are not written, as ``table.column``, and how they follow.
+        self.left_out: dict[str, str] = {}
         #: Generated particles that came and that were written.
         self.n_particles_read, self.n_particles_written = 0, 0
         self._chunk: Chunk | None = None
@@ -208,6 +210,8 @@ class Writer(ABC):
         self._tables = tuple(dict.fromkeys((*self.setup.selected(batch), *self._also_needed(batch))))
         self._given = {name: frozenset(batch[name]) for name in self._tables}
         self._weight_names = batch.weight_names
+        for name in self._tables:
+            self.left_out |= {f"{name}.{column}": how for column, how in self.setup.left_out(batch[name]).items()}
         return Chunk({name: self.setup.kept(batch[name]) for name in self._tables})
 
     def _prune(self, batch: EventBatch) -> EventBatch:
@@ -274,6 +278,7 @@ class Writer(ABC):
             "stage_kinds": dict(self.setup.stage_kinds),
             "particles": self.particles if "particle" in selected else "none",
             "tables": tables,
+            "left_out": self.left_out,
             "provenance": dict(self.setup.provenance),
         }
 

@@ -12,9 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-from numpy.typing import NDArray
-
 from flashdet.io.rootpack import COMPRESSION_LEVEL
 
 #: Name of the TObjString with the description of the file.
@@ -78,25 +75,3 @@ def open_for_reading(path: Path) -> Any:
     import uproot
 
     return uproot.open(path, handler=uproot.MultithreadedFileSource)
-
-
-def jagged(offsets: NDArray[np.int64], content: Any) -> Any:
-    """Lists over flat content as an awkward array.
-
-    Parameters
-    ----------
-    offsets : (n + 1,) int64
-    content : array or dict of str to array
-        Flat values, or columns that become the fields of records.
-
-    Returns
-    -------
-    awkward.Array
-    """
-    import awkward as ak
-
-    if isinstance(content, dict):
-        layout = ak.contents.RecordArray([ak.contents.NumpyArray(v) for v in content.values()], list(content))
-    else:
-        layout = ak.contents.NumpyArray(content)
-    return ak.Array(ak.contents.ListOffsetArray(ak.index.Index64(offsets), layout))

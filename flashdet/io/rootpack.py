@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flashdet.io.setup import Compression
 from flashdet.kernels import lz4
 
-#: ``fast``: measured numbers are packed by their gaps alone; ``small``: ZSTD for all of them.
-Compression = Literal["fast", "small"]
 #: Level 1 of ZSTD is as small as level 3 for floats, at half the time.
 COMPRESSION_LEVEL = 1
 

@@ -31,7 +31,8 @@ from flashdet.io.rootform import (
     basket_names,
     form,
 )
-from flashdet.io.rootpack import Compression, Lists, Scratch, bound, of_values, packer
+from flashdet.io.rootpack import Lists, Scratch, bound, of_values, packer
+from flashdet.io.setup import Compression
 
 
 @dataclass(frozen=True)

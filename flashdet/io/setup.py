@@ -23,6 +23,8 @@ NOT_BY_DEFAULT = ("charged",)
 #: Which generated particles are written. ``acceptance``: final-state and decayed ones within the acceptance of the
 #: tracker; ``tracked``: those that a written table points at; both with their family (`flashdet.pruning.family`).
 Particles = Literal["all", "acceptance", "tracked", "none"]
+#: ``fast``: little time; ``small``: ZSTD level 1 for every column.
+Compression = Literal["fast", "small"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,10 @@ class OutputSetup:
         Which generated particles are written (`Particles`); None: as the format has it.
     eta_max : float
         Largest |eta| of the acceptance.
+    derived : bool
+        Whether columns are written that follow from others of their row (`flashdet.column.Column.derived`).
+    compression : {"fast", "small"}
+        How files are packed, see the format.
     threads : int
         Threads that may compress; the bytes do not depend on it.
     """
@@ -61,6 +67,8 @@ class OutputSetup:
     run_number: int = 1
     particles: Particles | None = None
     eta_max: float = math.inf
+    derived: bool = False
+    compression: Compression = "fast"
     threads: int = 1
 
     def owner(self, table: str) -> str:
@@ -116,8 +124,14 @@ class OutputSetup:
         return found
 
     def kept(self, table: Table) -> tuple[str, ...]:
-        """Columns of a table that are written: not those without content."""
-        return tuple(c for c, v in table.items() if v.ndim == 1 or v.shape[1] > 0)
+        """Columns of a table that are written: not those without content, nor those of `left_out`."""
+        out = self.left_out(table)
+        return tuple(c for c, v in table.items() if c not in out and (v.ndim == 1 or v.shape[1] > 0))
+
+    def left_out(self, table: Table) -> dict[str, str]:
+        """Columns of a table that are not written because they follow from others, and how."""
+        known = {} if self.derived else {c: self.declared.get(f"{table.name}.{c}") for c in table}
+        return {c: about.derived for c, about in known.items() if about is not None and about.derived}
 
 
 @cache

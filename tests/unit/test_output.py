@@ -8,22 +8,26 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from writer_events import SETUP, make_batch
+from writer_events import SETUP, concat_equal, make_batch
 
+from flashdet import columns as declared
 from flashdet.errors import ColumnError, OutputError
 from flashdet.event import EventBatch, Table, concat
 from flashdet.io import output
 from flashdet.io.aod import AodWriter
 from flashdet.io.nano import NanoWriter
 from flashdet.io.parquet import ParquetWriter
+from flashdet.io.read import read_batch
 from flashdet.io.setup import OutputSetup
 from flashdet.io.tables import camel
 from flashdet.provenance import manifest_path
+from flashdet.species import SPECIES
 
 WRITERS = (AodWriter, NanoWriter, ParquetWriter)
 each_writer = pytest.mark.parametrize("writer", WRITERS, ids=lambda w: w.format)
@@ -145,7 +149,7 @@ def test_full_device_is_an_output_error(tmp_path, writer):
     code = f"""
 import resource, signal, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from writer_events import SETUP, make_batch
+from writer_events import SETUP, concat_equal, make_batch
 from {writer.__module__} import {writer.__name__} as W
 from flashdet.errors import OutputError
 batch = make_batch(4)
@@ -169,7 +173,7 @@ def test_killed_job_leaves_no_final_file_and_does_not_block_the_next(tmp_path):
     code = f"""
 import sys, time
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from writer_events import SETUP, make_batch
+from writer_events import SETUP, concat_equal, make_batch
 from flashdet.io import output
 from flashdet.io.aod import AodWriter
 output.CHUNK_ROWS["event"] = 2
@@ -328,3 +332,49 @@ def test_parquet_without_pyarrow(tmp_path, monkeypatch):
         ParquetWriter(tmp_path / "o.parquet", setup=SETUP)
     assert "pip install" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@each_writer
+def test_columns_that_follow_from_others_are_written_on_demand_only(tmp_path, writer):
+    batch = make_batch(12)
+    for path, setup in ((tmp_path / "all", SETUP), (tmp_path / "less", replace(SETUP, derived=False))):
+        with writer(path, setup=setup) as w:
+            w.write(batch)
+    (full, _), (less, header) = (read_batch(tmp_path / name) for name in ("all", "less"))
+    gone = {f"{stage}.expected_error_{s}" for stage in ("itof", "otof") for s in SPECIES}
+    assert set(w.left_out) == set(header["left_out"]) == gone
+    assert header["left_out"]["otof.expected_error_kaon"].startswith(
+        "sqrt(((time - event_time - expected_kaon)/n_sigma_kaon)"
+    )
+    for name, table in full.tables.items():
+        assert {c for c in table if f"{name}.{c}" not in gone} == set(less[name])
+        for column in less[name]:
+            np.testing.assert_array_equal(less[name][column], table[column])
+
+
+def test_what_follows_from_other_columns_does_so_with_the_precision_of_a_file():
+    # the rule in the declaration, applied to float32 columns of one row
+    rng = np.random.default_rng(1)
+    n = 2000
+    f = {c: rng.uniform(0.02, 0.1, n) for c in ("time_error", "event_time_error", "expected_error")}
+    f |= {"expected_pion": rng.uniform(1, 20, n), "event_time": rng.normal(0, 0.2, n), "time": rng.uniform(1, 30, n)}
+    sigma = np.sqrt(f["time_error"] ** 2 + f["event_time_error"] ** 2 + f["expected_error"] ** 2)
+    f["n_sigma_pion"] = (f["time"] - f["event_time"] - f["expected_pion"]) / sigma
+    rule = next(c.derived for c in declared.TOF if c.name == "expected_error_pion")
+    narrow = {c: v.astype(np.float32).astype(np.float64) for c, v in f.items()}
+    found = eval(rule.replace("^", "**"), {"sqrt": np.sqrt}, narrow)
+    far = np.abs(f["n_sigma_pion"]) > 3
+    np.testing.assert_allclose(found[far], f["expected_error"][far], rtol=2e-3)
+
+
+@pytest.mark.parametrize("writer", [AodWriter, NanoWriter], ids=lambda w: w.format)
+def test_small_files_hold_the_same(tmp_path, writer):
+    batch, content = make_batch(200, tracks=20), {}
+    for compression in ("fast", "small"):
+        with writer(tmp_path / compression, setup=replace(SETUP, compression=compression)) as w:
+            w.write(batch)
+        content[compression], _header = read_batch(tmp_path / compression)
+    concat_equal(content["fast"], content["small"], exact=("track",))
+    # noise with gaps: what ZSTD gains over the plan of the gaps
+    sizes = [(tmp_path / compression).stat().st_size for compression in ("small", "fast")]
+    assert 0.8 < sizes[0] / sizes[1] < 1

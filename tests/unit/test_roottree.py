@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import awkward as ak
 import numpy as np
 import pytest
+from writer_events import jagged
 
 from flashdet.io import rootfile
 from flashdet.io.rootpack import Lists, Packer, Scratch, of_values
@@ -71,9 +72,7 @@ def test_uproot_writes_the_same_branches(tmp_path):
     with uproot.recreate(tmp_path / "theirs.root") as file:
         types = {k: "var * int32" if isinstance(v, Lists) else (v.dtype, v.shape[1:]) for k, v in branches.items()}
         tree = file.mktree("DF_0/a", types, title="a", counter_name=lambda name: f"{name}_size")
-        tree.extend(
-            {k: rootfile.jagged(v.offsets, v.content) if isinstance(v, Lists) else v for k, v in branches.items()}
-        )
+        tree.extend({k: jagged(v.offsets, v.content) if isinstance(v, Lists) else v for k, v in branches.items()})
     with rootfile.open_for_reading(tmp_path / "ours.root") as one, uproot.open(tmp_path / "theirs.root") as other:
         ours, theirs = one["DF_0/a"], other["DF_0/a"]
         assert [b.name for b in ours.branches] == [b.name for b in theirs.branches]

@@ -20,7 +20,11 @@ KINDS = {
 }
 WEIGHTS = ("nominal", "up", "down")
 SETUP = OutputSetup(
-    stage_kinds=KINDS, magnetic_field=2.0, weight_names=WEIGHTS, provenance={"seed": 1, "card": {"name": "test"}}
+    stage_kinds=KINDS,
+    magnetic_field=2.0,
+    weight_names=WEIGHTS,
+    provenance={"seed": 1, "card": {"name": "test"}},
+    derived=True,
 )
 
 
@@ -170,3 +174,10 @@ def narrow(batch, tables):
         }
         kept.add(Table(name, batch[name].offsets, arrays))
     return kept
+
+
+def jagged(offsets, content):
+    """Lists over flat content as an awkward array, as uproot wants it."""
+    import awkward as ak
+
+    return ak.Array(ak.contents.ListOffsetArray(ak.index.Index64(offsets), ak.contents.NumpyArray(content)))
