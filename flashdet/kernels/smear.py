@@ -30,7 +30,7 @@ def smear_nearest(
     numbers : (size,) float64
         Independent standard normal numbers, one per eigenvector.
     factor : (size * size,) float64
-        F row by row, from `flashdet.kernels.grid.lookup_nearest`.
+        F row by row, from `flashdet.kernels.nearest.lookup_nearest`.
     size : int
         5.
     """

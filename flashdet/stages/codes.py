@@ -7,17 +7,21 @@ stage does with an unknown code is its own business.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flashdet.kernels.jit import inline, kernel
-from flashdet.species import SPECIES_CHARGE, SPECIES_MASS, charge3_of_code, particle_table
+from flashdet.species import SPECIES_CHARGE, SPECIES_MASS, particle_table
 
 #: Species of a code: none, or decided by the generated mass.
 NO_SPECIES, BY_MASS = -1, -2
+#: What a code is: charged with a species, neutral, of fractional charge, of a charge that no species has, or unknown.
+CHARGED, NEUTRAL, FRACTIONAL, STRANGE, UNKNOWN = range(5)
+#: Nuclei have codes 10LZZZAAAI (PDG Monte Carlo numbering).
+_NUCLEI, _NO_NUCLEI = 1_000_000_000, 1_100_000_000
 #: Codes up to this size have their row in a directly addressed array (8 kB): 2 ns instead of 25 ns for a search.
 _N_DIRECT = 4096
 _MASS = np.array(SPECIES_MASS)
@@ -43,6 +47,8 @@ class CodeTable(NamedTuple):
         mass.
     direct : (2 n_direct + 1,) int16
         Row of the code ``i - n_direct``, -1 if unknown: most particles have small codes.
+    kind : (n + 1,) int8
+        `CHARGED` and its like; the last one is `UNKNOWN`, which makes it that of row -1.
     """
 
     pdg: NDArray[np.int32]
@@ -50,6 +56,7 @@ class CodeTable(NamedTuple):
     mass: NDArray[np.float64]
     species: NDArray[np.int8]
     direct: NDArray[np.int16]
+    kind: NDArray[np.int8]
 
 
 @inline
@@ -86,59 +93,65 @@ def _fill_species(charge3: NDArray[np.int16], mass: NDArray[np.float64], species
             species[i] = nearest_species(int(charge3[i]) // 3, mass[i], ALL_SPECIES)
 
 
-@lru_cache(maxsize=16)
-def code_table(extra_nuclei: tuple[int, ...] = ()) -> CodeTable:
-    """Table of all known codes, and of nuclei that it does not list.
-
-    Parameters
-    ----------
-    extra_nuclei : tuple of int
-        Codes of nuclei whose charge follows from their digits (10LZZZAAAI) and whose mass is the generated one.
+@cache
+def code_table() -> CodeTable:
+    """Table of all known codes.
 
     Returns
     -------
     CodeTable
+        Nuclei that it does not list are known by their digits, see `charge_of_nucleus`.
     """
     table = particle_table()
-    n_extra = len(extra_nuclei)
-    pdg = np.concatenate([table.pdg, np.array(extra_nuclei, np.int32)])
-    charge3 = np.concatenate([table.charge3, np.array([charge3_of_code(code) for code in extra_nuclei], np.int16)])
-    mass = np.concatenate([table.mass, np.full(n_extra, np.nan)])
-    species = np.full(len(pdg), -1, np.int8)
-    _fill_species(charge3, np.nan_to_num(mass), species)
-    species[np.isnan(mass) & (species >= 0)] = BY_MASS
-    order = np.argsort(pdg)
-    pdg = pdg[order]
+    species = np.full(len(table.pdg), -1, np.int8)
+    _fill_species(table.charge3, np.nan_to_num(table.mass), species)
+    species[np.isnan(table.mass) & (species >= 0)] = BY_MASS
     direct = np.full(2 * _N_DIRECT + 1, -1, np.int16)
-    small = np.flatnonzero(np.abs(pdg) <= _N_DIRECT)
-    direct[pdg[small] + _N_DIRECT] = small
-    return CodeTable(pdg, charge3[order], mass[order], species[order], direct)
+    small = np.flatnonzero(np.abs(table.pdg) <= _N_DIRECT)
+    direct[table.pdg[small] + _N_DIRECT] = small
+    kind = np.full(len(table.pdg) + 1, UNKNOWN, np.int8)
+    kind[:-1] = np.where(species == NO_SPECIES, STRANGE, CHARGED)
+    kind[:-1][table.charge3 % 3 != 0] = FRACTIONAL
+    kind[:-1][table.charge3 == 0] = NEUTRAL
+    return CodeTable(table.pdg, table.charge3, table.mass, species, direct, kind)
 
 
 @inline
-def find_code(code: int, table: CodeTable) -> int:
+def charge_of_nucleus(code: int) -> tuple[bool, int]:
+    """Whether a code is that of a nucleus, and its charge [e] from its digits."""
+    size = abs(code)
+    charge = size // 10_000 % 1000
+    return _NUCLEI <= size < _NO_NUCLEI, charge if code > 0 else -charge
+
+
+@kernel
+def _search(code: int, pdg: NDArray[np.int32]) -> int:
+    low, high = 0, len(pdg)
+    while low < high:
+        middle = (low + high) >> 1
+        if pdg[middle] < code:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < len(pdg) and pdg[low] == code else -1
+
+
+@inline
+def find_code(code: int, pdg: NDArray[np.int32], direct: NDArray[np.int16]) -> int:
     """Row of a code in a table.
 
     Parameters
     ----------
     code : int
         PDG code.
-    table : CodeTable
-        Known codes.
+    pdg, direct : arrays
+        Of a `CodeTable`: handing the tuple itself to a helper costs 20 ns of reference counting.
 
     Returns
     -------
     int
         -1 if the code is unknown.
     """
-    n_direct = len(table.direct) // 2
-    if -n_direct <= code <= n_direct:
-        return int(table.direct[code + n_direct])
-    low, high = 0, len(table.pdg)
-    while low < high:
-        middle = (low + high) >> 1
-        if table.pdg[middle] < code:
-            low = middle + 1
-        else:
-            high = middle
-    return low if low < len(table.pdg) and table.pdg[low] == code else -1
+    if abs(code) <= _N_DIRECT:
+        return int(direct[code + _N_DIRECT])
+    return _search(code, pdg)

@@ -3,7 +3,7 @@
 Here truth becomes the table `charged`: charge, mass and LUT species of each particle, its parameters at the point of
 closest approach to the beam line, and per event the multiplicity and the time of the collision. Nothing is measured
 yet; that is :mod:`flashdet.stages.tracking`. Decays are the generator's: what it calls final is tracked, what it lets
-decay is not.
+decay is not. The kernels are :mod:`flashdet.stages.candidates`.
 """
 
 from __future__ import annotations
@@ -19,33 +19,42 @@ from flashdet.columns import CHARGED, CONVERSIONS_PAIR, EVENT, EVENT_PROPAGATE, 
 from flashdet.config import EnergyOrZero, Length, StageConfig, StrictModel, TimeOrZero
 from flashdet.errors import StageError
 from flashdet.event import EventBatch, Table
-from flashdet.kernels.helix import curvature, pseudorapidity, to_perigee, wrap_angle
-from flashdet.kernels.jit import kernel
-from flashdet.kernels.philox import normals
 from flashdet.rng import Draw
-from flashdet.species import SPECIES, SPECIES_PDG, charge3_of_code
+from flashdet.species import SPECIES
 from flashdet.stages.base import Setup, Stage, StageOutput
-from flashdet.stages.codes import ALL_SPECIES, BY_MASS, CodeTable, code_table, find_code, nearest_species
+from flashdet.stages.candidates import (
+    ETA,
+    FAR,
+    KEPT,
+    N_FATES,
+    NOT_FINITE,
+    PT,
+    Chosen,
+    Limits,
+    choose,
+    count_within,
+    draw_collision_times,
+    fill,
+)
+from flashdet.stages.codes import FRACTIONAL, STRANGE, UNKNOWN, code_table
 from flashdet.stages.rows import Charged, Particles, empty_columns
 from flashdet.stages.secondaries import append_rows
 from flashdet.truth import is_physical_primary
 
-_FINAL = 1
-#: Row of the random numbers that belong to an event, not to a particle: no event has that many particles.
-_EVENT_INDEX = 0xFFFFFFFF
-#: Fate of a particle; those from _FRACTIONAL on are charged.
-_KEPT, _NOT_FINAL, _NEUTRAL, _NOT_FINITE, _UNKNOWN, _FRACTIONAL, _NO_SPECIES, _ETA, _PT, _FAR = range(10)
+#: Fates of charged particles that are losses.
 _LOST = {
-    _UNKNOWN: "lost: unknown PDG",
-    _FRACTIONAL: "lost: fractional charge",
-    _NO_SPECIES: "lost: no species of this charge",
-    _ETA: "lost: eta outside acceptance",
-    _PT: "lost: pt below acceptance",
-    _FAR: "lost: produced outside the tracker",
+    UNKNOWN: "lost: unknown PDG",
+    FRACTIONAL: "lost: fractional charge",
+    STRANGE: "lost: no species of this charge",
+    ETA: "lost: eta outside acceptance",
+    PT: "lost: pt below acceptance",
+    FAR: "lost: produced outside the tracker",
 }
 #: |PDG code| of the charged hadrons and leptons of the "primaries" multiplicity (O2Physics ALICE 3 on-the-fly tracker).
 _PRIMARY_CODES = (11, 13, 211, 321, 2212)
-_SPECIES_PDG = np.array(SPECIES_PDG, np.int64)
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 
 # --- configuration ---------------------------------------------------------------------------------------------------
@@ -81,173 +90,6 @@ class PropagateConfig(StageConfig):
     """Stages of kind ``conversions`` before this one, by name, whose particles are propagated too."""
 
 
-# --- kernels ---------------------------------------------------------------------------------------------------------
-@kernel
-def choose(
-    particles: Particles,
-    table: CodeTable,
-    sinh_eta_max: float,
-    pt_min: float,
-    radius_max: float,
-    z_max: float,
-    fate: NDArray[np.int8],
-    counts: NDArray[np.int64],
-) -> None:
-    """Decide the fate of every particle.
-
-    Parameters
-    ----------
-    particles : Particles
-        Columns of n particles.
-    table : CodeTable
-        Known codes.
-    sinh_eta_max, pt_min, radius_max, z_max : float
-        Acceptance: largest |pz|/pt, smallest pt [GeV], largest radius and |z| of the production point [cm].
-    fate : (n,) int8
-        Written: why a particle is not tracked, 0 if it is.
-    counts : (10,) int64
-        Incremented: particles by fate.
-    """
-    for i in range(len(fate)):
-        if particles.status[i] != _FINAL:
-            fate[i] = _NOT_FINAL
-            continue
-        row = find_code(particles.pdg[i], table)
-        px, py, pz = particles.px[i], particles.py[i], particles.pz[i]
-        x, y, z = particles.vx[i], particles.vy[i], particles.vz[i]
-        pt_squared = px * px + py * py
-        if not math.isfinite(pt_squared + pz + x + y + z + particles.vt[i]):
-            code = _NOT_FINITE
-        elif row < 0:
-            code = _UNKNOWN
-        elif table.charge3[row] == 0:
-            code = _NEUTRAL
-        elif table.charge3[row] % 3 != 0:
-            code = _FRACTIONAL
-        elif table.species[row] == -1:
-            code = _NO_SPECIES
-        elif not (pt_squared > 0.0 and pz * pz <= sinh_eta_max * sinh_eta_max * pt_squared):
-            code = _ETA
-        elif pt_squared < pt_min * pt_min:
-            code = _PT
-        elif not (x * x + y * y <= radius_max * radius_max and abs(z) <= z_max):
-            code = _FAR
-        else:
-            code = _KEPT
-        fate[i] = code
-        counts[code] += 1
-
-
-@kernel
-def count_within(
-    offsets: NDArray[np.int64],
-    particles: Particles,
-    is_counted: NDArray[np.bool_],
-    eta_max: float,
-    dndeta: NDArray[np.float64],
-) -> None:
-    """Particles per unit of pseudorapidity.
-
-    Parameters
-    ----------
-    offsets : (n_events + 1,) int64
-        Rows of each event.
-    particles : Particles
-        Columns of n particles.
-    is_counted : (n,) bool
-        Particles that count.
-    eta_max : float
-        Largest |eta|.
-    dndeta : (n_events,) float64
-        Written: number / (2 eta_max).
-    """
-    slope_squared = math.sinh(eta_max) ** 2
-    for event in range(len(dndeta)):
-        number = 0
-        for i in range(offsets[event], offsets[event + 1]):
-            if is_counted[i]:
-                px, py, pz = particles.px[i], particles.py[i], particles.pz[i]
-                pt_squared = px * px + py * py
-                number += pt_squared > 0.0 and pz * pz <= slope_squared * pt_squared
-        dndeta[event] = number / (2.0 * eta_max)
-
-
-@kernel
-def draw_collision_times(
-    key: np.uint64, event_keys: NDArray[np.uint64], spread: float, times: NDArray[np.float64]
-) -> None:
-    """Gaussian offset of each collision from its bunch crossing [ns]; slot 0 of the event's own row."""
-    for event in range(len(times)):
-        times[event] = spread * normals(key, event_keys[event], _EVENT_INDEX, 0)[0]
-
-
-@kernel
-def fill(
-    offsets: NDArray[np.int64],
-    particles: Particles,
-    fate: NDArray[np.int8],
-    table: CodeTable,
-    bz: float,
-    collision_time: NDArray[np.float64],
-    charged: Charged,
-    charged_offsets: NDArray[np.int64],
-    stand_ins: NDArray[np.int64],
-) -> None:
-    """Write the rows of the chosen particles.
-
-    Parameters
-    ----------
-    offsets : (n_events + 1,) int64
-        Rows of each event.
-    particles : Particles
-        Columns of the generator record.
-    fate : (n,) int8
-        From :func:`choose`.
-    table : CodeTable
-        Known codes.
-    bz : float
-        Field [T].
-    collision_time : (n_events,) float64
-        Added to the production time [ns].
-    charged : Charged
-        Written.
-    charged_offsets : (n_events + 1,) int64
-        Written: rows of each event among the chosen ones.
-    stand_ins : (n_species,) int64
-        Incremented: particles of another kind that use the LUT of a species.
-    """
-    k = 0
-    for event in range(len(offsets) - 1):
-        charged_offsets[event] = k
-        for i in range(offsets[event], offsets[event + 1]):
-            if fate[i] != _KEPT:
-                continue
-            code = particles.pdg[i]
-            row = find_code(code, table)
-            charge = int(table.charge3[row]) // 3
-            mass = table.mass[row]
-            species = int(table.species[row])
-            if species == BY_MASS:
-                mass = particles.mass[i]
-                species = nearest_species(charge, mass, ALL_SPECIES)
-            if _SPECIES_PDG[species] != abs(code):
-                stand_ins[species] += 1
-            px, py, pz = particles.px[i], particles.py[i], particles.pz[i]
-            pt = math.sqrt(px * px + py * py)
-            phi = math.atan2(py, px)
-            tgl = pz / pt
-            turn, y, s = to_perigee(particles.vx[i], particles.vy[i], px / pt, py / pt, curvature(charge / pt, bz))
-            charged.particle_index[k] = i - offsets[event]
-            charged.pdg[k], charged.species[k], charged.charge[k], charged.mass[k] = code, species, charge, mass
-            charged.pt[k], charged.eta[k], charged.phi[k] = pt, pseudorapidity(tgl), phi
-            charged.vx[k], charged.vy[k], charged.vz[k] = particles.vx[i], particles.vy[i], particles.vz[i]
-            charged.vt[k] = particles.vt[i] + collision_time[event]
-            charged.alpha[k], charged.y[k], charged.z[k] = wrap_angle(phi + turn), y, particles.vz[i] + tgl * s
-            charged.tgl[k], charged.q_over_pt[k] = tgl, charge / pt
-            k += 1
-    charged_offsets[len(offsets) - 1] = k
-
-
 # --- stage -----------------------------------------------------------------------------------------------------------
 class Propagate(Stage):
     """Final-state charged particles on their helix."""
@@ -274,84 +116,79 @@ class Propagate(Stage):
         """
         table, event = batch["particle"], batch["event"]
         particles = Particles(*(table[name] for name in Particles._fields))
-        codes, fate, counts = self._choose(batch, particles)
-
         collision_time = np.zeros(batch.n_events)
         if self.config.collision_time_spread > 0:
             draw_collision_times(draw.key, event["key"], self.config.collision_time_spread, collision_time)
         stand_ins = np.zeros(len(SPECIES), np.int64)
-        charged, offsets = self._fill(table.offsets, particles, fate, codes, collision_time, stand_ins)
+        chosen, counts = self._choose(batch, table, particles)
+        charged = self._fill(table, particles, chosen, collision_time, stand_ins)
+        offsets = chosen.offsets
         for stage in self.config.secondaries:
             made = batch[f"{stage}_pair"]
             pairs = Particles(*(made[name] for name in Particles._fields))
-            pair_codes, pair_fate, lost = self._choose(batch, pairs)
+            taken, lost = self._choose(batch, made, pairs)
             counts = {cause: counts.get(cause, 0) + lost.get(cause, 0) for cause in counts | lost}
-            more, more_offsets = self._fill(made.offsets, pairs, pair_fate, pair_codes, collision_time, stand_ins)
-            more.particle_index[:] = made["particle_index"][pair_fate == _KEPT]
-            charged = append_rows(charged, offsets, more, more_offsets)
-            offsets = offsets + more_offsets
+            more = self._fill(made, pairs, taken, collision_time, stand_ins)
+            more.particle_index[:] = made["particle_index"][taken.row]
+            charged = append_rows(charged, offsets, more, taken.offsets)
+            offsets = offsets + taken.offsets
         counts |= {f"lut stand-in: {SPECIES[i]}": int(stand_ins[i]) for i in np.flatnonzero(stand_ins)}
-        per_event = {"dndeta": self._dndeta(batch, particles, fate), "collision_time": collision_time}
+        per_event = {"dndeta": self._dndeta(batch, particles, chosen), "collision_time": collision_time}
         tables = (Table("charged", offsets, charged._asdict()), Table.per_event("event", batch.n_events, per_event))
         return StageOutput(tables, counts)
 
-    def _fill(
-        self, offsets: NDArray[np.int64], particles: Particles, fate: NDArray[np.int8], codes: CodeTable,
-        collision_time: NDArray[np.float64], stand_ins: NDArray[np.int64],
-    ) -> tuple[Charged, NDArray[np.int64]]:  # fmt: skip
-        """Rows of the chosen particles and their offsets."""
-        charged = Charged(*empty_columns(CHARGED, int(np.count_nonzero(fate == _KEPT))))
-        charged_offsets = np.empty(len(offsets), np.int64)
-        fill(
-            offsets, particles, fate, codes, self.setup.magnetic_field, collision_time, charged, charged_offsets,
-            stand_ins,
-        )  # fmt: skip
-        return charged, charged_offsets
-
-    def _choose(self, batch: EventBatch, particles: Particles) -> tuple[CodeTable, NDArray[np.int8], dict[str, int]]:
-        """Fates of the particles, the code table that covers them, and the counts of `StageOutput`."""
+    def _choose(self, batch: EventBatch, table: Table, particles: Particles) -> tuple[Chosen, dict[str, int]]:
+        """Rows of the particles that are tracked, and the counts of `StageOutput`."""
         config = self.config
-        fate = np.empty(len(particles.pdg), np.int8)
-        codes = code_table()
-        limits = (math.sinh(config.eta_max), config.pt_min, config.radius_max, config.z_max)
-        counts = np.zeros(10, np.int64)
-        choose(particles, codes, *limits, fate, counts)
-        if counts[_UNKNOWN]:
-            unknown = np.unique(particles.pdg[fate == _UNKNOWN])
-            nuclei = tuple(int(code) for code in unknown if charge3_of_code(int(code)) is not None)
-            if nuclei:
-                codes = code_table(nuclei)
-                counts[:] = 0
-                choose(particles, codes, *limits, fate, counts)
-        if counts[_NOT_FINITE]:
-            where = self._where(batch, fate == _NOT_FINITE)
+        limits = Limits(
+            math.sinh(config.eta_max), config.pt_min, config.radius_max, config.z_max,
+            math.sinh(config.multiplicity.eta_max),
+        )  # fmt: skip
+        n, n_events = table.n_rows, table.n_events
+        # one longer than the record: the row after the last one kept is written, too
+        chosen = Chosen(
+            np.empty(n + 1, np.int64), np.empty(n_events + 1, np.int64), np.empty(n_events, np.int64),
+            np.empty(n, np.int64),
+        )  # fmt: skip
+        counts = np.zeros(N_FATES, np.int64)
+        choose(table.offsets, particles, code_table(), limits, chosen, counts)
+        if counts[NOT_FINITE]:
+            where = self._where(batch, table, int(chosen.odd[-1]))
             raise StageError("momentum, production point or time of a final-state particle is not finite", where)
         result = {_LOST[i]: int(counts[i]) for i in _LOST if counts[i]}
-        if counts[_UNKNOWN]:
-            for code, number in zip(*np.unique(particles.pdg[fate == _UNKNOWN], return_counts=True), strict=True):
+        if counts[UNKNOWN]:
+            unknown = particles.pdg[chosen.odd[: counts[UNKNOWN]]]
+            for code, number in zip(*np.unique(unknown, return_counts=True), strict=True):
                 result[f"warning: unknown PDG code {code}"] = int(number)
             if config.unknown_pdg == "error":
                 raise StageError(
-                    f"unknown PDG code {particles.pdg[fate == _UNKNOWN][0]} of a final-state particle",
-                    self._where(batch, fate == _UNKNOWN),
+                    f"unknown PDG code {unknown[0]} of a final-state particle",
+                    self._where(batch, table, int(chosen.odd[0])),
                     "set unknown_pdg: skip to lose such particles, counted",
                 )
-        return codes, fate, result
+        return chosen._replace(row=chosen.row[: counts[KEPT]]), result
 
-    def _where(self, batch: EventBatch, mask: NDArray[np.bool_]) -> str:
-        """Name the stage, event and particle of the first row of a mask."""
-        row = int(np.flatnonzero(mask)[0])
-        offsets = batch["particle"].offsets
-        event = int(np.searchsorted(offsets, row, side="right")) - 1
-        return f"stage {self.name}, event {batch['event']['number'][event]}, particle {row - offsets[event]}"
+    def _fill(
+        self, table: Table, particles: Particles, chosen: Chosen, collision_time: Floats, stand_ins: Integers
+    ) -> Charged:
+        """Rows of the chosen particles."""
+        charged = Charged(*empty_columns(CHARGED, len(chosen.row)))
+        bz = float(self.setup.magnetic_field)
+        fill(table.offsets, particles, code_table(), bz, collision_time, chosen, charged, stand_ins)
+        return charged
 
-    def _dndeta(self, batch: EventBatch, particles: Particles, fate: NDArray[np.int8]) -> NDArray[np.float64]:
+    def _where(self, batch: EventBatch, table: Table, row: int) -> str:
+        """Name the stage, event and particle of a row."""
+        event = int(np.searchsorted(table.offsets, row, side="right")) - 1
+        index = int(table["particle_index"][row]) if "particle_index" in table else row - table.offsets[event]
+        return f"stage {self.name}, event {batch['event']['number'][event]}, particle {index}"
+
+    def _dndeta(self, batch: EventBatch, particles: Particles, chosen: Chosen) -> Floats:
         """Charged multiplicity per event, as the card defines it."""
-        multiplicity = self.config.multiplicity
+        multiplicity, numbers = self.config.multiplicity, chosen.n_counted
         if multiplicity.kind == "primaries":
             is_counted = is_physical_primary(batch) & np.isin(np.abs(particles.pdg), _PRIMARY_CODES)
-        else:
-            is_counted = (fate == _KEPT) | (fate >= _FRACTIONAL)
-        dndeta = np.empty(batch.n_events)
-        count_within(batch["particle"].offsets, particles, is_counted, multiplicity.eta_max, dndeta)
-        return dndeta
+            numbers = np.empty(batch.n_events, np.int64)
+            slope = math.sinh(multiplicity.eta_max)
+            count_within(batch["particle"].offsets, particles, is_counted, slope, numbers)
+        return numbers / (2.0 * multiplicity.eta_max)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from lut_tables import smooth_covariance, smooth_lut
 
-from flashdet.kernels.grid import lookup_linear, lookup_nearest
+from flashdet.kernels.grid import lookup_linear
+from flashdet.kernels.nearest import lookup_nearest
 from flashdet.lut.checks import is_positive_definite
 from flashdet.lut.pack import pack
 

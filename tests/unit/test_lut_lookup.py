@@ -10,7 +10,7 @@ import pytest
 from lut_tables import ALICE_AXES, alice_bytes, alice_entries, smooth_covariance, smooth_lut
 
 from flashdet.errors import LutError
-from flashdet.kernels import grid
+from flashdet.kernels import grid, nearest
 from flashdet.kernels.symmat import to_dense, to_packed
 from flashdet.lut.alice import read_alice
 from flashdet.lut.pack import pack
@@ -28,7 +28,7 @@ def _linear(packed, nch, radius, eta, pt, i_table=0):
 def _nearest(packed, nch, radius, eta, pt, i_table=0):
     covariance, factor = np.full(15, -7.0), np.full(25, -7.0)
     query = (float(nch), float(radius), float(eta), float(pt))
-    efficiency, status = grid.lookup_nearest(i_table, *query, *packed, covariance, factor)
+    efficiency, status = nearest.lookup_nearest(i_table, *query, *packed, covariance, factor)
     return efficiency, status, covariance, factor.reshape(5, 5)
 
 
@@ -281,7 +281,7 @@ def test_bins_at_and_around_all_edges(alice):
                 np.float32(value),
                 value * 1.0000001,
             ):
-                found = grid.alice_bin(0, i_axis, float(v), layout)
+                found = nearest.alice_bin(0, i_axis, float(v), layout)
                 assert found == _alice_find(v, *axis)
                 exact = ((math.log10(v) if is_log else v) - low) / (high - low) * n
                 different += found != min(max(math.floor(exact), 0), n - 1)

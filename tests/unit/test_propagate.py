@@ -10,7 +10,16 @@ from flashdet.event import EventBatch, Table
 from flashdet.rng import Draw
 from flashdet.species import SPECIES, SPECIES_MASS, lut_species, particle_table
 from flashdet.stages.base import Setup
-from flashdet.stages.codes import BY_MASS, code_table, find_code
+from flashdet.stages.codes import (
+    CHARGED,
+    FRACTIONAL,
+    NEUTRAL,
+    STRANGE,
+    UNKNOWN,
+    charge_of_nucleus,
+    code_table,
+    find_code,
+)
 from flashdet.stages.propagate import Propagate, PropagateConfig
 from flashdet.testing import check_stage, gun, make_events
 
@@ -161,13 +170,24 @@ def test_particles_without_lut_of_their_own_are_counted():
 def test_code_table_follows_the_rule_for_every_code():
     table = code_table()
     for row in range(0, len(table.pdg), 7):
-        assert find_code(int(table.pdg[row]), table) == row
+        assert find_code(int(table.pdg[row]), table.pdg, table.direct) == row
         charge3 = int(table.charge3[row])
         expected = lut_species(charge3 // 3, float(table.mass[row])) if charge3 and charge3 % 3 == 0 else -1
         assert table.species[row] == expected
-    assert find_code(7_654_321, table) == find_code(-4000, table) == find_code(2**31 - 1, table) == -1
-    more = code_table((1000020990,))
-    assert more.species[find_code(1000020990, more)] == BY_MASS
+        kind = NEUTRAL if charge3 == 0 else FRACTIONAL if charge3 % 3 else STRANGE if expected < 0 else CHARGED
+        assert table.kind[row] == kind
+    for code in (7_654_321, -4000, 2**31 - 1, -(2**31)):
+        assert find_code(code, table.pdg, table.direct) == -1
+    assert table.kind[-1] == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [(1000020990, (True, 2)), (-1010010030, (True, -1)), (1000000010, (True, 0)), (2212, (False, 0)), (99, (False, 0))],
+)
+def test_charge_of_a_nucleus_is_in_its_digits(code, expected):
+    is_nucleus, charge = charge_of_nucleus(code)
+    assert (is_nucleus, charge if is_nucleus else 0) == expected
 
 
 @pytest.mark.parametrize("column", ["px", "pz", "vx", "vz", "vt"])
