@@ -22,6 +22,7 @@ from flashdet.kernels.words import rotated, store32, swapped
 Bytes = NDArray[np.uint8]
 Words = NDArray[np.uint32]
 Places = NDArray[np.uint32]
+Rows = NDArray[np.int64]
 
 #: Entries of a `Plans` state: words of the column, bytes and literals of the plan, first word behind it.
 N_WORDS, N_BYTES, N_LITERALS, ANCHOR = 0, 1, 2, 3
@@ -90,7 +91,7 @@ def pack(
     shape: NDArray[np.uint8],
     row: Places,
     place: Places,
-    state: NDArray[np.int64],
+    state: Rows,
     out: Bytes,
     start: int,
 ) -> tuple[int, int]:
@@ -118,12 +119,14 @@ def pack(
         `RAW`, `PACKED` or `REPEATS`.
     """
     raw = 4 * len(words) + len(tail)
+    # helpers of kernels cannot allocate
+    seen, earlier = np.empty(1 << _HASH_BITS, np.uint32), np.empty(_COPIED + 1, np.int64)
     filler = _find_filler(words)
     n_gaps = _count(words, words[filler]) if filler >= 0 else 0
-    if _repeats(words, words[max(filler, 0)] if len(words) else np.uint32(0), filler >= 0):
+    if _repeats(words, words[max(filler, 0)] if len(words) else np.uint32(0), filler >= 0, seen):
         return _copy(words, 0, len(words), tail, swap, out, start), REPEATS
     if n_gaps * _FEW_GAPS >= len(words) and len(words) >= _SHORTEST:
-        slot = _plan(words, words[filler], gaps, shape, row, place, state)
+        slot = _plan(words, words[filler], gaps, shape, row, place, state, earlier)
         end = _fill(words, tail, swap, shape[slot], row[slot], place[slot], state[slot], out, start)
         if end - start < raw:
             return end, PACKED
@@ -150,9 +153,9 @@ def _count(words: Words, word: np.uint32) -> int:
 
 
 @inline
-def _repeats(words: Words, filler: np.uint32, has_filler: bool) -> bool:
+def _repeats(words: Words, filler: np.uint32, has_filler: bool, seen: Words) -> bool:
     """Whether numbers between the gaps repeat: a sample of them through a table of the last ones."""
-    seen = np.full(1 << _HASH_BITS, filler, np.uint32)
+    seen[:] = filler
     n, again = 0, 0
     for i in range(len(words)):
         word = words[i]
@@ -243,7 +246,8 @@ def _plan(
     shape: NDArray[np.uint8],
     row: Places,
     place: Places,
-    state: NDArray[np.int64],
+    state: Rows,
+    earlier: Rows,
 ) -> int:
     """Slot of the plan for the gaps of a column, made if none is there."""
     n, n_slots = len(words), len(gaps)
@@ -259,16 +263,16 @@ def _plan(
     for i in range(n):
         gaps[slot, i] = words[i] == filler
     state[slot, N_WORDS] = n
-    _make_plan(gaps[slot, :n], shape[slot], row[slot], place[slot], state[slot])
+    _make_plan(gaps[slot, :n], shape[slot], row[slot], place[slot], state[slot], earlier)
     return slot
 
 
 @inline
-def _make_plan(gaps: Bytes, shape: Bytes, row: Places, place: Places, state: NDArray[np.int64]) -> None:
+def _make_plan(gaps: Bytes, shape: Bytes, row: Places, place: Places, state: Rows, earlier: Rows) -> None:
     """Sequences of a column with these gaps, without its numbers."""
     n, end, anchor, n_literals, i = len(gaps), 0, 0, 0, 0
     # start of the last gap of at least so many words
-    earlier = np.full(_COPIED + 1, -_REACH, np.int64)
+    earlier[:] = -_REACH
     while i < n - _LAST_START:
         if not gaps[i]:
             i += 1
@@ -306,7 +310,7 @@ def _fill(
     shape: Bytes,
     row: Places,
     place: Places,
-    state: NDArray[np.int64],
+    state: Rows,
     out: Bytes,
     start: int,
 ) -> int:
