@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import ks_2samp
+from scipy import stats
 from toy_sample import BIAS, BZ, CORRELATION, REPORTED, TAIL_FRACTION, TAIL_WIDTH, efficiency, sigmas, toy
 from tracking_tables import deviations, offered, tracked
 
@@ -52,20 +52,51 @@ def centers(lut):
     return np.meshgrid(lut.covariance_axes[1].centers, lut.covariance_axes[2].centers, indexing="ij")
 
 
+def pulls_of_cells(lut, eta, pt, found, relative_error=0.0):
+    """(n_eta, n_pt) deviations of found particles from the toy's efficiency, in standard deviations.
+
+    Each particle counts with its own efficiency, so that the cells' width plays no role; `relative_error` is that of
+    another binomial number, in units of the error of this one.
+    """
+    axes = lut.efficiency_axes[1:]
+    cell = tuple(np.searchsorted(axis.edges, v, side="right") - 1 for axis, v in zip(axes, (eta, pt), strict=True))
+    chance = efficiency(eta, pt)
+    excess, variance = np.zeros([axis.n_bins for axis in axes]), np.zeros([axis.n_bins for axis in axes])
+    np.add.at(excess, cell, found - chance)
+    np.add.at(variance, cell, chance * (1.0 - chance) * (1.0 + relative_error**2))
+    return excess / np.sqrt(variance)
+
+
+def assert_normal(pull):
+    """Not more cells beyond three standard deviations than chance explains in so many cells, and no common trend."""
+    n = pull.size
+    beyond = int((abs(pull) > 3.0).sum())
+    assert stats.binom.sf(beyond - 1, n, 2 * stats.norm.sf(3.0)) > 1e-3, pull
+    assert 1e-4 < stats.chi2.sf((pull**2).sum(), n) < 1 - 1e-4
+    assert abs(pull.mean()) < 4.0 / np.sqrt(n)
+
+
 def test_efficiency_within_its_errors(lut):
-    eta, pt = centers(lut)
-    # mean over the cell, not the value at its centre
-    fine = [np.linspace(-0.5, 0.5, 21)[1::2][:, None], np.linspace(-0.5, 0.5, 21)[1::2]]
-    widths = 2.0 / 6, np.log(50.0) / 8
-    expected = np.array(
-        [
-            [efficiency(e + widths[0] * fine[0], p * np.exp(widths[1] * fine[1])).mean() for p in pt[0]]
-            for e in eta[:, 0]
-        ]
-    )
-    pull = (lut.efficiency[0] - expected) / lut.sample.efficiency_error()[0]
-    assert abs(pull).max() < 4.0  # 48 cells
-    assert 0.7 < pull.std() < 1.3
+    drawn = [toy(40_000, first)[1] for first in range(0, 120_000, 40_000)]
+    eta, pt, found = (np.concatenate([part[i] for part in drawn]) for i in (0, 1, 3))
+    assert_normal(pulls_of_cells(lut, eta, pt, found))
+    # and the table has just these counts, with errors that are those of the counts
+    measured = lut.efficiency[0] * lut.sample.generated[0]
+    assert measured == pytest.approx(lut.sample.found[0][0], abs=1e-6)
+    p, n = lut.efficiency[0], lut.sample.generated[0]
+    assert lut.sample.efficiency_error()[0] == pytest.approx(np.sqrt(p * (1 - p) / n), rel=0.05, abs=1e-3)
+
+
+@pytest.mark.parametrize("smearing", ["gaussian", "library"])
+def test_efficiency_of_the_tracking_stage_closes_in_each_cell(lut, smearing):
+    n = 40_000
+    chunk, (eta, pt, _, _, _) = toy(n, first=2 * 10**6)
+    track, _, _ = tracked(events(chunk), [lut], bz=BZ, smearing=smearing)
+    found = np.zeros(n, np.bool_)
+    found[100 * track.event_index + track["particle_index"]] = True
+    # the table comes from three times as many particles; where its cells are wide, it follows the slope linearly
+    pull = pulls_of_cells(lut, eta, pt, found, relative_error=np.sqrt(n / 120_000))
+    assert_normal(pull[:, 1:])
 
 
 def test_standard_deviations_within_their_errors(lut):
@@ -112,7 +143,7 @@ def test_tracking_with_the_table_is_the_toy_again(lut, smearing, tmp_path):
     mirror = np.where(truth["charge"] > 0, 1.0, -1.0)[:, None] ** np.array([1, 0, 1, 0, 1])
     ours = deviations(track, truth) * mirror / sigmas(truth["eta"], truth["pt"])
     assert track.n_rows / len(eta) == pytest.approx(found.mean(), abs=0.012)
-    distance = [ks_2samp(ours[:, i], noise[found][:, i]).statistic for i in range(5)]
+    distance = [stats.ks_2samp(ours[:, i], noise[found][:, i]).statistic for i in range(5)]
     # a tenth of the tracks is at the edges of the axes, where tables cannot follow sigma
     limit = {"gaussian": 0.05, "tails": 0.02, "library": 0.02}[smearing]
     assert max(distance) < limit
