@@ -21,10 +21,11 @@ from pid_tracks import make_tracks, packed
 from flashdet.rng import Draw
 from flashdet.species import SPECIES_CHARGE, SPECIES_MASS
 from flashdet.stages.rich_config import RichConfig
+from flashdet.stages.rich_crossing import cross
 from flashdet.stages.rich_optics import cherenkov_angle
 from flashdet.stages.rich_pid import compare_hypotheses
 from flashdet.stages.rich_rings import make_rings
-from flashdet.stages.rich_tiles import cross, make_geometry
+from flashdet.stages.rich_tiles import make_geometry
 
 #: CPU time: other jobs on the machine disturb it less.
 pytestmark = pytest.mark.benchmark(timer=time.process_time)

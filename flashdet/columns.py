@@ -241,9 +241,13 @@ RICH = (
     ),
     *_hypotheses("rich", "expected", "f8", "rad", "expected angle for a {}", "below threshold or not in acceptance"),
     *_hypotheses(
-        "rich", "expected_error", "f8", "rad", "error of the expected angle, {}", "below threshold or not in acceptance"
+        "rich",
+        "n_sigma",
+        "f8",
+        "",
+        "(angle - expected)/sigma for a {}, momentum error included",
+        "no ring or below threshold",
     ),
-    *_hypotheses("rich", "n_sigma", "f8", "", "(angle - expected)/sigma for a {}", "no ring or below threshold"),
     *_hypotheses(
         "rich",
         "log_likelihood",

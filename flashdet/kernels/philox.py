@@ -16,6 +16,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from flashdet.kernels.factorial import log_factorial
 from flashdet.kernels.jit import inline, kernel
 
 _U = np.uint64
@@ -183,8 +184,29 @@ def poisson(key: np.uint64, event_key: np.uint64, index: int, slot: int, mean: f
     if not mean > 0.0:
         return 0
     u, _ = uniforms(key, event_key, index, slot)
+    return poisson_at(u, mean)
+
+
+@kernel
+def poisson_at(u: float, mean: float) -> int | np.int64:
+    """The Poisson number that belongs to a uniform number.
+
+    Parameters
+    ----------
+    u : float
+        In the open interval (0, 1).
+    mean : float
+        Not negative.
+
+    Returns
+    -------
+    int64
+        0 for a mean of 0. It does not rise with `u`: see :func:`poisson`.
+    """
+    if not mean > 0.0:
+        return 0
     mode = np.int64(mean)
-    up = math.exp(mode * math.log(mean) - mean - math.lgamma(mode + 1.0))
+    up = math.exp(mode * math.log(mean) - mean - log_factorial(mode))
     down = up
     u -= up
     if u < 0.0:
@@ -231,7 +253,7 @@ def binomial(key: np.uint64, event_key: np.uint64, index: int, slot: int, n: int
         return n
     u, _ = uniforms(key, event_key, index, slot)
     mode = min(np.int64((n + 1) * p), np.int64(n))
-    log_pmf = math.lgamma(n + 1.0) - math.lgamma(mode + 1.0) - math.lgamma(n - mode + 1.0)
+    log_pmf = log_factorial(n) - log_factorial(mode) - log_factorial(n - mode)
     up = math.exp(log_pmf + mode * math.log(p) + (n - mode) * math.log1p(-p))
     down = up
     u -= up

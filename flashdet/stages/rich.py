@@ -1,9 +1,10 @@
 """Ring-imaging Cherenkov detector: photons, the angle of the ring, and its comparison with every hypothesis.
 
 Room: the stage. Its configuration is in :mod:`flashdet.stages.rich_config`, optics in
-:mod:`flashdet.stages.rich_optics`, tiles in :mod:`flashdet.stages.rich_tiles`, photons and rings in
-:mod:`flashdet.stages.rich_rings`, hypotheses in :mod:`flashdet.stages.rich_pid`. The photons and the angle are made
-from the generated particle, the comparison uses measured values only. Where single photons land is not simulated.
+:mod:`flashdet.stages.rich_optics`, tiles in :mod:`flashdet.stages.rich_tiles`, which of them a track crosses in
+:mod:`flashdet.stages.rich_crossing`, photons and rings in :mod:`flashdet.stages.rich_rings`, hypotheses in
+:mod:`flashdet.stages.rich_pid`. The photons and the angle are made from the generated particle, the comparison uses
+measured values only. Where single photons land is not simulated.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from flashdet.rng import Draw
 from flashdet.stages.base import Setup, Stage, StageOutput
 from flashdet.stages.pid import by_species
 from flashdet.stages.rich_config import RichConfig
+from flashdet.stages.rich_crossing import cross
 from flashdet.stages.rich_pid import compare_hypotheses
 from flashdet.stages.rich_rings import make_rings
-from flashdet.stages.rich_tiles import cross, make_geometry
+from flashdet.stages.rich_tiles import make_geometry
 
 _MEASURED = ("tgl", "q_over_pt", "cov")
 _TRUTH = (
@@ -61,7 +63,6 @@ class Rich(Stage):
             "n_photons": rings.n_photons,
             "n_photons_gas": rings.n_gas,
             **by_species("expected", hypotheses.expected),
-            **by_species("expected_error", hypotheses.expected_error),
             **by_species("n_sigma", hypotheses.n_sigma),
             **(by_species("log_likelihood", hypotheses.log_likelihood) if config.likelihood else {}),
         }

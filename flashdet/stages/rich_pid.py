@@ -1,12 +1,15 @@
 """What a ring says about the mass: expected angles, distances in standard deviations, log-likelihoods.
 
 Only measured values enter: track parameters with their covariance, the ring, and the expected background. Rings are
-made in :mod:`flashdet.stages.rich_rings`.
+made in :mod:`flashdet.stages.rich_rings`, the parts of the likelihood are in :mod:`flashdet.stages.rich_likelihood`.
 
 The tracker measures 1/p, and sin^2(theta) = 1 - (1 + m^2/p^2)/n^2 is nearly linear in it, while theta itself is a
 square root near the threshold. The error of the expected angle therefore is that of sin^2(theta) divided by the slope
 between the expected and the measured angle: sin^2(a) - sin^2(b) = sin(a + b) sin(a - b). Far from the threshold this is
 the usual derivative; near it, pulls keep their unit width.
+
+The kernel goes through the tracks in blocks and through the hypotheses in each of them: what does not depend on the
+hypothesis is computed once and stays in the fastest cache.
 """
 
 from __future__ import annotations
@@ -19,36 +22,44 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flashdet.kernels.jit import inline, kernel
-from flashdet.stages.pid import CHARGE, MASS, N_SPECIES, log_momentum_variance, rigidity
+from flashdet.kernels.elementary import exp, log
+from flashdet.kernels.jit import bare_kernel, inline
+from flashdet.stages.pid import CHARGE, MASS, N_SPECIES, log_momentum_variance
 from flashdet.stages.rich_config import RichConfig
-from flashdet.stages.rich_optics import (
-    EDGES,
-    FREE,
-    INDEX,
-    LIMIT_ANGLE,
-    LIMIT_RESOLUTION,
-    PHOTONS,
-    WINDOW_SIGMAS,
-    kept_fraction,
-    ring_radius,
+from flashdet.stages.rich_crossing import Crossings
+from flashdet.stages.rich_likelihood import (
+    NEAR,
+    light,
+    log_flat,
+    log_gas,
+    log_ratio,
+    no_ring,
+    other_rings,
+    positive_part,
+    scale_of,
 )
-from flashdet.stages.rich_rings import Rings, background_photons
-from flashdet.stages.rich_tiles import Crossings, Geometry
+from flashdet.stages.rich_optics import ARC_LIMIT, INDEX, PHOTONS, cosine_and_sine, small_angle
+from flashdet.stages.rich_rings import Rings
+from flashdet.stages.rich_tiles import Geometry
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-#: Errors of the momentum below the threshold down to which a hypothesis may radiate after all.
-_NEAR = 5.0
-_ROOT2 = math.sqrt(2.0)
-_LOG_ROOT_2PI = 0.5 * math.log(2.0 * math.pi)
 #: (m/z)^2 of each hypothesis.
 _SLOWNESS = np.square(MASS / CHARGE)
 _SLOWNESS.flags.writeable = False
-#: log n!, in a table because lgamma takes 30 ns.
-_LOG_FACTORIAL = np.array([math.lgamma(n + 1.0) for n in range(256)])
-_LOG_FACTORIAL.flags.writeable = False
+#: Tracks of a block.
+_BLOCK = 128
+#: Places of the values of a block, one per track. What the hypotheses share: bend/p^2 and 1 - bend with bend = 1/n^2,
+#: twice the relative error of the momentum, the angle of the ring with its sine, cosine and variance.
+_SLOW, _LIMIT, _ERROR, _ANGLE, _SINE, _COSINE, _VARIANCE = (i * _BLOCK for i in range(7))
+#: For the likelihood: that of other rings, weights of outliers and ghosts among them, photons found, yield of an own
+#: ring, background, and the result of `scale_of`.
+_OTHER, _OUTLIER, _GHOST, _COUNT, _YIELD, _NOISE, _SCALE = (i * _BLOCK for i in range(7, 14))
+#: Of one hypothesis: expected angle, distance in standard deviations, inverse of these, pull squared, best sin^2,
+#: highest sin^2 that the momentum allows, mean photons, log-likelihood.
+_EXPECTED, _N_SIGMA, _WEIGHT, _PULL, _BEST, _HIGHEST, _MEAN, _VALUE = (i * _BLOCK for i in range(14, 22))
+_N_VALUES = 22 * _BLOCK
 
 
 @dataclass(frozen=True)
@@ -57,16 +68,15 @@ class Hypotheses:
 
     Attributes
     ----------
-    expected, expected_error : float64
-        Expected angle and its error [rad], NaN below threshold and outside the acceptance.
+    expected : float64
+        Expected angle [rad], NaN below threshold and outside the acceptance.
     n_sigma : float64
-        (angle - expected)/sqrt(angle_error^2 + expected_error^2), NaN where an input is.
+        Distance of the measured angle in standard deviations, those of angle and momentum; NaN where an input is.
     log_likelihood : float64
-        Up to a constant of the track, always finite; 0 outside the acceptance, and if it is not asked for.
+        Up to a constant of the track, always finite; 0 outside the acceptance. Not filled if it is not asked for.
     """
 
     expected: Floats
-    expected_error: Floats
     n_sigma: Floats
     log_likelihood: Floats
 
@@ -78,9 +88,10 @@ def compare_hypotheses(
 
     With b expected background photons in the window w around the ring and N expected photons, the likelihood of a ring
     of k photons at the angle theta is Poisson(k; N + b) Gauss(theta), for a particle below threshold Poisson(k; b)/w,
-    the density of ghost rings. Without a ring it is the probability of fewer photons than a ring needs: the veto of
-    particles that should radiate. A small share of outliers keeps it above zero. Photons of a gas multiply a Poisson
-    probability. Extended likelihood of a RICH: Forty and Schneider, LHCb-98-040 (1998), here for counts and angle.
+    the density of ghost rings. Losses at edges and b are those of the ring as it was found. Without a ring it is the
+    probability of fewer photons than a ring needs: the veto of particles that should radiate. A small share of outliers
+    keeps it above zero. Photons of a gas multiply a Poisson probability. Extended likelihood of a RICH: Forty and
+    Schneider, LHCb-98-040 (1998), here for counts and angle.
 
     Parameters
     ----------
@@ -97,143 +108,161 @@ def compare_hypotheses(
     -------
     Hypotheses
     """
-    # one block of memory instead of four: it comes in huge pages, which saves 160 ns per track in large batches
-    result = Hypotheses(*np.empty((4, N_SPECIES, len(rings.angle))))
+    n = len(rings.angle)
+    # one block of memory instead of three: it comes in huge pages, which saves 100 ns per track in large batches
+    result = Hypotheses(*np.empty((3, N_SPECIES, n)))
+    for values, outside in ((result.expected, np.nan), (result.n_sigma, np.nan), (result.log_likelihood, 0.0)):
+        values.fill(outside)
     gas = config.gas
     index, yield_ = (1.0, 0.0) if gas is None else (gas.refractive_index, gas.photon_yield * gas.length)
+    optics, outliers = geometry.optics, config.outlier_fraction
+    is_wide = bool(1.0 - 1.0 / optics[:, INDEX].max() ** 2 > ARC_LIMIT)
     _compare_kernel(
-        track["tgl"], track["q_over_pt"], track["cov"], crossings.optic, crossings.u, crossings.v, geometry.optics,
-        rings.n_photons, rings.has_signal, rings.angle, rings.angle_error, rings.density, rings.threshold, rings.n_gas,
-        index, yield_, config.outlier_fraction, config.likelihood,
-        result.expected, result.expected_error, result.n_sigma, result.log_likelihood,
+        crossings.rows, track["tgl"], track["q_over_pt"], track["cov"], crossings.optic, crossings.u, crossings.v,
+        optics, rings.n_photons, rings.has_signal, rings.angle, rings.angle_error, rings.density, rings.kept,
+        rings.background, rings.threshold, rings.n_gas, index, yield_, outliers, log_flat(optics, outliers),
+        config.likelihood, is_wide, np.empty(_N_VALUES), np.empty(_BLOCK, np.int64),
+        result.expected, result.n_sigma, result.log_likelihood,
     )  # fmt: skip
     return result
 
 
-# --- kernels ---------------------------------------------------------------------------------------------------------
-@inline
-def _positive_part(mean: float, sigma: float) -> float:
-    """Mean of the positive part of a normal number: how the error of the momentum blurs the threshold."""
-    if mean > _NEAR * sigma:
-        return mean
-    x = mean / sigma
-    return sigma * math.exp(-0.5 * x * x - _LOG_ROOT_2PI) + 0.5 * mean * math.erfc(-x / _ROOT2)
-
-
-@inline
-def _log_gas(n: int, ratio: float, yield_: float, index: float, floor: float) -> float:
-    """Log of the Poisson probability of photons of the gas, without n!, of at least `floor` photons on average."""
-    mean = max(yield_ * (1.0 - (1.0 + ratio) / (index * index)), floor)
-    return n * math.log(mean) - mean
-
-
-@inline
-def _no_ring(mean: float, threshold: int) -> float:
-    """Probability of fewer photons than a ring needs."""
-    term = math.exp(-mean)
-    total = term
-    for k in range(1, threshold):
-        term *= mean / k
-        total += term
-    return min(total, 1.0)
-
-
-@inline
-def _light(square: float, charge: float, u: float, v: float, density: float, optic: Floats) -> tuple[float, float]:
-    """Mean photons of a ring with sin^2(theta) = `square`, and of the background in its window."""
-    mean = optic[PHOTONS] * square * charge * charge
-    if optic[EDGES] == FREE:
-        return mean, 0.0
-    radius = ring_radius(math.sqrt(1.0 - square), math.sqrt(square), optic)
-    kept = kept_fraction(u, v, radius, optic)
-    return mean * kept, background_photons(density, radius, kept, optic)
-
-
-@inline
-def _log_sum(a: float, b: float) -> float:
-    """log(exp(a) + exp(b)); what is e^40 times smaller is left out."""
-    distance = abs(a - b)
-    if distance > 40.0:
-        return max(a, b)
-    small = math.exp(-distance)
-    # the next term of the series is below 1e-16
-    return max(a, b) + (small - 0.5 * small * small if distance > 12.0 else math.log1p(small))
-
-
-@inline
-def _log_ring(n: int, mean: float, noise: float, pull: float, variance: float) -> float:
-    """Log of the density of a ring of `n` photons, without n!, at the squared distance `pull` from expectation."""
-    return n * math.log(mean + noise) - mean - noise - 0.5 * (pull + math.log(variance)) - _LOG_ROOT_2PI
-
-
-@kernel
+# --- kernel ----------------------------------------------------------------------------------------------------------
+@bare_kernel
 def _compare_kernel(
-    tgl: Floats, q_over_pt: Floats, cov: Floats, row: Integers, u: Floats, v: Floats, optics: Floats,
+    rows: Integers, tgl: Floats, q_over_pt: Floats, cov: Floats, tile: Integers, u: Floats, v: Floats, optics: Floats,
     n_photons: NDArray[np.int32], found: NDArray[np.bool_], angle: Floats, angle_error: Floats, density: Floats,
-    threshold: NDArray[np.int32], n_gas: NDArray[np.int32], gas_index: float, gas_yield: float, outliers: float,
-    is_likelihood: bool, expected: Floats, error: Floats, n_sigma: Floats, log_likelihood: Floats,
+    kept: Floats, background: Floats, threshold: NDArray[np.int32], n_gas: NDArray[np.int32], gas_index: float,
+    gas_yield: float, outliers: float, flat: Floats, is_likelihood: bool, is_wide: bool, a: Floats, place: Integers,
+    expected: Floats, n_sigma: Floats, log_likelihood: Floats,
 ) -> None:  # fmt: skip
-    for i in range(len(row)):
+    for first in range(0, len(rows), _BLOCK):
+        size = min(_BLOCK, len(rows) - first)
+        n_rings = _sort(rows, first, size, found, place)
+        for j in range(size):
+            i = place[j]
+            _share(a, j, tgl[i], q_over_pt[i], cov[i], angle[i], angle_error[i], optics[tile[i]])
+        if is_likelihood:
+            for j in range(n_rings):
+                i = place[j]
+                _share_of_ring(a, j, n_photons[i], background[i], optics[tile[i], PHOTONS] * kept[i], flat[tile[i]])
         for h in range(N_SPECIES):
-            expected[h, i], error[h, i], n_sigma[h, i], log_likelihood[h, i] = np.nan, np.nan, np.nan, 0.0
-        if row[i] < 0:
-            continue
-        optic = optics[row[i]]
-        relative = math.sqrt(max(log_momentum_variance(tgl[i], q_over_pt[i], cov[i]), 0.0))
-        # no division per hypothesis
-        bend, inverse = 1.0 / (optic[INDEX] * optic[INDEX]), 1.0 / rigidity(tgl[i], q_over_pt[i]) ** 2
-        n, sine, cosine, outlier, ghost = n_photons[i], 0.0, 1.0, 0.0, -np.inf
-        if found[i]:
-            sine, cosine = math.sin(angle[i]), math.cos(angle[i])
-        if found[i] and is_likelihood:
-            outlier, ghost = _other_rings(n, sine * sine, u[i], v[i], density[i], outliers, optic)
-        dark = _log_sum(outlier, ghost) if is_likelihood else 0.0
-        for h in range(N_SPECIES):
-            ratio = _SLOWNESS[h] * inverse
-            # sin^2(theta), negative below threshold, and its error
-            square, sigma = 1.0 - (1.0 + ratio) * bend, 2.0 * ratio * relative * bend
-            value = dark if found[i] else 0.0
-            if square > -_NEAR * sigma:
-                ring, ring_cosine = math.sqrt(max(square, 0.0)), math.sqrt(1.0 - max(square, 0.0))
-                # the slope of sin^2 between expected and measured angle
-                slope = sine * ring_cosine + cosine * ring if found[i] else 2.0 * ring * ring_cosine
-                steep = 1.0 / slope if slope > 0.0 else 0.0
-                shift = sigma * steep
-                if square > 0.0:
-                    expected[h, i], error[h, i] = math.acos(ring_cosine), shift
-                if found[i]:
-                    variance = angle_error[i] * angle_error[i] + shift * shift
-                    weight, distance = 1.0 / variance, sine * sine - square
-                    # NaN below threshold, as the expected angle
-                    n_sigma[h, i] = (angle[i] - expected[h, i]) * math.sqrt(weight)
-                    if not is_likelihood:
-                        continue
-                    # momentum and angle together know sin^2 best: that many photons are expected
-                    best = square + shift * shift * weight * distance
-                    if best > 0.0:
-                        mean, noise = _light(best, CHARGE[h], u[i], v[i], density[i], optic)
-                        own = _log_ring(n, mean, noise, distance * distance * steep * steep * weight, variance)
-                        # or a ghost, if none of its photons is seen
-                        value = _log_sum(own, _log_sum(outlier, ghost - mean))
-                elif is_likelihood:
-                    mean, noise = _light(_positive_part(square, sigma), CHARGE[h], u[i], v[i], density[i], optic)
-                    value = math.log(outliers + (1.0 - outliers) * _no_ring(mean + noise, threshold[i]))
-            if gas_yield > 0.0 and is_likelihood:
-                value += _log_gas(n_gas[i], ratio, gas_yield * CHARGE[h] * CHARGE[h], gas_index, outliers)
-            log_likelihood[h, i] = value
+            _distances(a, size, _SLOWNESS[h], is_wide)
+            for j in range(size):
+                expected[h, place[j]], n_sigma[h, place[j]] = a[_EXPECTED + j], a[_N_SIGMA + j]
+            if not is_likelihood:
+                continue
+            square = CHARGE[h] * CHARGE[h]
+            _of_rings(a, n_rings, square)
+            for j in range(n_rings, size):
+                i = place[j]
+                a[_VALUE + j] = _of_nothing(
+                    a, j, _SLOWNESS[h], square, u[i], v[i], density[i], threshold[i], outliers, optics[tile[i]]
+                )
+            if gas_yield > 0.0:
+                for j in range(size):
+                    ratio = _SLOWNESS[h] * a[_SLOW + j] / (1.0 - a[_LIMIT + j])
+                    a[_VALUE + j] += log_gas(n_gas[place[j]], ratio, gas_yield * square, gas_index, outliers)
+            for j in range(size):
+                log_likelihood[h, place[j]] = a[_VALUE + j]
 
 
 @inline
-def _other_rings(
-    n: int, square: float, u: float, v: float, density: float, outliers: float, optic: Floats
-) -> tuple[float, float]:
-    """Log-densities of outliers, any angle and any number up to that of saturation, and of ghosts of this angle."""
-    limit = 1.0 - 1.0 / (optic[INDEX] * optic[INDEX])
-    factorial = _LOG_FACTORIAL[n] if n < len(_LOG_FACTORIAL) else math.lgamma(n + 1.0)
-    outlier = math.log(outliers / (optic[LIMIT_ANGLE] * (optic[PHOTONS] * limit + 1.0))) + factorial
-    if not density > 0.0:
-        return outlier, -np.inf
-    _, mean = _light(min(square, limit), 1.0, u, v, density, optic)
-    if not mean > 0.0:
-        return outlier, -np.inf
-    return outlier, n * math.log(mean) - mean - math.log(WINDOW_SIGMAS * optic[LIMIT_RESOLUTION])
+def _sort(rows: Integers, first: int, size: int, found: NDArray[np.bool_], place: Integers) -> int:
+    """Rows of a block, those with a ring in front; their number."""
+    n_rings, last = 0, size
+    for i in rows[first : first + size]:
+        if found[i]:
+            place[n_rings] = i
+            n_rings += 1
+        else:
+            last -= 1
+            place[last] = i
+    return n_rings
+
+
+@inline
+def _share(
+    a: Floats, j: int, tgl: float, q_over_pt: float, cov: Floats, angle: float, error: float, optic: Floats
+) -> None:
+    """What a track and its ring give to all hypotheses."""
+    bend = 1.0 / (optic[INDEX] * optic[INDEX])
+    a[_SLOW + j], a[_LIMIT + j] = bend * q_over_pt * q_over_pt / (1.0 + tgl * tgl), 1.0 - bend
+    a[_ERROR + j] = 2.0 * math.sqrt(max(log_momentum_variance(tgl, q_over_pt, cov), 0.0))
+    cosine, sine = cosine_and_sine(angle)
+    a[_ANGLE + j], a[_SINE + j], a[_COSINE + j], a[_VARIANCE + j] = angle, sine, cosine, error * error
+
+
+@inline
+def _share_of_ring(a: Floats, j: int, n: int, noise: float, yield_: float, flat: Floats) -> None:
+    """What the likelihoods of all hypotheses of a ring have in common."""
+    other, outlier, ghost = other_rings(n, noise, flat)
+    a[_OTHER + j], a[_OUTLIER + j], a[_GHOST + j], a[_COUNT + j] = other, outlier, ghost, float(n)
+    a[_YIELD + j], a[_NOISE + j], a[_SCALE + j] = yield_, noise, scale_of(n, other)
+
+
+@inline
+def _distances(a: Floats, size: int, slowness: float, is_wide: bool) -> None:
+    """Compare one hypothesis with a block: no branch, so that vectors of tracks are worked on at once (3 times faster).
+
+    With the slope D of sin^2 between measured and expected angle, the error e of sin^2 from the momentum and s of the
+    measured angle, the distance in standard deviations is (sin^2 - expected)/sqrt((D s)^2 + e^2). Momentum and angle
+    together know sin^2 best.
+    """
+    for j in range(size):
+        shrink = slowness * a[_SLOW + j]
+        # sin^2(theta), negative below threshold, and its error
+        square, sigma = a[_LIMIT + j] - shrink, a[_ERROR + j] * shrink
+        positive = max(square, 0.0)
+        sine, cosine = math.sqrt(positive), math.sqrt(1.0 - positive)
+        slope = a[_SINE + j] * cosine + a[_COSINE + j] * sine
+        # the smallest number: nothing divides by zero if nothing has an error
+        inverse = 1.0 / math.sqrt(a[_VARIANCE + j] * slope * slope + sigma * sigma + 1e-300)
+        distance, share = a[_SINE + j] * a[_SINE + j] - square, sigma * inverse
+        weight, pull = slope * inverse, distance * inverse
+        a[_WEIGHT + j], a[_PULL + j] = weight, pull * pull
+        a[_BEST + j], a[_HIGHEST + j] = square + share * share * distance, square + NEAR * sigma
+        angle = small_angle(sine, positive) if square > 0.0 else np.nan
+        a[_EXPECTED + j], a[_N_SIGMA + j] = angle, (a[_ANGLE + j] - angle) * weight
+    if is_wide:
+        # radiators of high index: the series does not reach that far
+        for j in range(size):
+            square = a[_LIMIT + j] - slowness * a[_SLOW + j]
+            a[_EXPECTED + j] = math.asin(math.sqrt(square)) if square > 0.0 else np.nan
+            a[_N_SIGMA + j] = (a[_ANGLE + j] - a[_EXPECTED + j]) * a[_WEIGHT + j]
+
+
+@inline
+def _of_rings(a: Floats, n_rings: int, charge: float) -> None:
+    """Log-likelihoods of the rings of a block for a hypothesis of this charge squared.
+
+    Loops without a branch again, and short ones: their vectors need not wait for each other, half the time of one loop.
+    """
+    for j in range(n_rings):
+        mean = a[_YIELD + j] * charge * max(a[_BEST + j], 0.0)
+        a[_MEAN + j], a[_VALUE + j] = mean, log_ratio(a[_COUNT + j], mean + a[_NOISE + j])
+    for j in range(n_rings):
+        # a ghost, if none of the particle's photons is seen
+        a[_MEAN + j] = a[_OUTLIER + j] + a[_GHOST + j] * exp(max(-a[_MEAN + j], -700.0))
+    for j in range(n_rings):
+        own = exp(max(a[_SCALE + j] + a[_VALUE + j] - 0.5 * a[_PULL + j], -700.0))
+        a[_MEAN + j] += own * a[_WEIGHT + j]
+    for j in range(n_rings):
+        ratio = log(a[_MEAN + j])
+        # nothing is expected below the threshold
+        ratio = ratio if a[_HIGHEST + j] > 0.0 else 0.0
+        a[_VALUE + j] = a[_OTHER + j] + (ratio if a[_BEST + j] > 0.0 else 0.0)
+
+
+@inline
+def _of_nothing(
+    a: Floats, j: int, slowness: float, charge: float, u: float, v: float, density: float, threshold: int,
+    outliers: float, optic: Floats,
+) -> float:  # fmt: skip
+    """Log-likelihood of no ring for a hypothesis: the veto of particles that should radiate."""
+    if not a[_HIGHEST + j] > 0.0:
+        return 0.0
+    shrink = slowness * a[_SLOW + j]
+    blurred = positive_part(a[_LIMIT + j] - shrink, a[_ERROR + j] * shrink)
+    mean = light(blurred, charge, u, v, density, optic)
+    return math.log(outliers + (1.0 - outliers) * no_ring(mean, threshold))

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flashdet.kernels.jit import inline, kernel
-from flashdet.kernels.philox import normals, poisson, uniforms
+from flashdet.kernels.factorial import log_factorial
+from flashdet.kernels.jit import bare_kernel, inline
+from flashdet.kernels.philox import normals, poisson, poisson_at, uniforms
 from flashdet.rng import Draw
 from flashdet.stages.rich_config import RichConfig
+from flashdet.stages.rich_crossing import Crossings
 from flashdet.stages.rich_optics import (
     EDGES,
     FREE,
@@ -30,11 +32,13 @@ from flashdet.stages.rich_optics import (
     RESOLUTION,
     WINDOW,
     WINDOW_SIGMAS,
+    angle_of,
+    cosine_and_sine,
     kept_fraction,
     photon_variance,
     ring_radius,
 )
-from flashdet.stages.rich_tiles import Crossings, Geometry
+from flashdet.stages.rich_tiles import Geometry
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -61,6 +65,9 @@ class Rings:
         Detected photons of the gas.
     density : (n,) float64
         Expected background hits per area around the track [1/cm^2].
+    kept, background : (n,) float64
+        Share of a ring of the measured angle that is on the tile, and expected background photons in its window; 0
+        without a ring.
     threshold : (n,) int32
         Photons that a ring needs here.
     n_ghosts : int
@@ -73,6 +80,8 @@ class Rings:
     angle_error: Floats
     n_gas: NDArray[np.int32]
     density: Floats
+    kept: Floats
+    background: Floats
     threshold: NDArray[np.int32]
     n_ghosts: int
 
@@ -99,7 +108,7 @@ def make_rings(
     event_key : (n_events,) uint64
         Counter words of the events.
     crossings : Crossings
-        From `flashdet.stages.rich_tiles.cross`.
+        From `flashdet.stages.rich_crossing.cross`.
     geometry : Geometry
         Tiles.
     config : RichConfig
@@ -112,22 +121,24 @@ def make_rings(
     Rings
     """
     n = len(crossings.optic)
-    signal, cosine, n_photons, n_gas = np.zeros(n, np.int32), np.empty(n), np.zeros(n, np.int32), np.zeros(n, np.int32)
-    truth = (track["particle_index"], track["pt_true"], track["eta_true"], track["mass_true"], track["charge_true"])
-    windows, where = np.zeros(n), (crossings.optic, crossings.u, crossings.v)
-    _signal_kernel(offsets, event_key, *truth, *where, geometry.optics, draw.key, signal, cosine, windows)
+    # zeros of the operating system: pages that no crossing touches cost nothing
+    signal, square, windows, n_gas = np.zeros(n, np.int32), np.zeros(n), np.zeros(n), np.zeros(n, np.int32)
+    events, index = (crossings.rows, offsets, event_key), track["particle_index"]
+    truth = (index, track["pt_true"], track["eta_true"], track["mass_true"], track["charge_true"])
+    where = (crossings.optic, crossings.u, crossings.v)
+    _signal_kernel(*events, *truth, *where, geometry.optics, draw.key, signal, square, windows)
     gas = config.gas
     if gas is not None:
-        light = gas.photon_yield * gas.length
-        _gas_kernel(offsets, event_key, *truth, crossings.optic, gas.refractive_index, light, draw.key, n_gas)
+        _gas_kernel(*events, *truth, gas.refractive_index, gas.photon_yield * gas.length, draw.key, n_gas)
     density = _densities(offsets, crossings, signal, geometry, config)
-    found, angle, error, threshold = np.empty(n, np.bool_), np.empty(n), np.empty(n), np.empty(n, np.int32)
     significance = 0.0 if config.background is None else config.background.min_significance
+    n_photons, found, threshold = np.zeros(n, np.int32), np.zeros(n, np.bool_), np.zeros(n, np.int32)
+    angle, error, kept, background = np.full(n, np.nan), np.full(n, np.nan), np.zeros(n), np.zeros(n)
     n_ghosts = _ring_kernel(
-        offsets, event_key, truth[0], *where, geometry.optics, signal, cosine,
-        windows, density, config.min_photons, significance, draw.key, n_photons, found, angle, error, threshold,
+        *events, index, *where, geometry.optics, signal, square, windows, density, config.min_photons, significance,
+        draw.key, n_photons, found, angle, error, kept, background, threshold,
     )  # fmt: skip
-    return Rings(n_photons, found, angle, error, n_gas, density, threshold, int(n_ghosts))
+    return Rings(n_photons, found, angle, error, n_gas, density, kept, background, threshold, int(n_ghosts))
 
 
 def _densities(
@@ -139,7 +150,7 @@ def _densities(
         dark = noise.dark_count_rate * noise.time_window
         hits = np.zeros(len(geometry.areas))
         _density_kernel(
-            offsets, crossings.optic, crossings.cell, signal, dark, noise.overlap, geometry.areas, hits, density
+            crossings.rows, offsets, crossings.cell, signal, dark, noise.overlap, geometry.areas, hits, density
         )
     return density
 
@@ -165,145 +176,173 @@ def background_photons(density: float, radius: float, kept: float, optic: Floats
     return density * 2.0 * math.pi * radius * kept * optic[WINDOW]  # type: ignore[no-any-return]
 
 
-@kernel
+@bare_kernel
 def _signal_kernel(
-    offsets: Integers, event_key: NDArray[np.uint64], particle_index: NDArray[np.int32], pt: Floats, eta: Floats,
-    mass: Floats, charge: NDArray[np.int8], row: Integers, u: Floats, v: Floats, optics: Floats, key: np.uint64,
-    signal: NDArray[np.int32], cosines: Floats, windows: Floats,
+    rows: Integers, offsets: Integers, event_key: NDArray[np.uint64], particle_index: NDArray[np.int32], pt: Floats,
+    eta: Floats, mass: Floats, charge: NDArray[np.int8], tile: Integers, u: Floats, v: Floats, optics: Floats,
+    key: np.uint64, signal: NDArray[np.int32], squares: Floats, windows: Floats,
 ) -> None:  # fmt: skip
-    for event in range(len(event_key)):
-        for i in range(offsets[event], offsets[event + 1]):
-            if row[i] < 0:
-                continue
-            optic = optics[row[i]]
-            # cosh(eta)
-            growth = math.exp(eta[i])
-            ratio = mass[i] / (0.5 * pt[i] * (growth + 1.0 / growth))
-            cosine = math.sqrt(1.0 + ratio * ratio) / optic[INDEX]
-            cosines[i] = cosine
-            if not cosine < 1.0:
-                continue
-            mean = optic[PHOTONS] * (1.0 - cosine * cosine) * charge[i] * charge[i]
-            if optic[EDGES] != FREE:
-                radius = ring_radius(cosine, math.sqrt(1.0 - cosine * cosine), optic)
-                kept = kept_fraction(u[i], v[i], radius, optic)
-                mean *= kept
-                windows[i] = background_photons(1.0, radius, kept, optic)
-            signal[i] = poisson(key, event_key[event], particle_index[i], _SLOT_PHOTONS, mean)
+    event = 0
+    for i in rows:
+        while i >= offsets[event + 1]:
+            event += 1
+        optic = optics[tile[i]]
+        # cosh(eta)
+        growth = math.exp(eta[i])
+        ratio = mass[i] / (0.5 * pt[i] * (growth + 1.0 / growth))
+        square = 1.0 - (1.0 + ratio * ratio) / (optic[INDEX] * optic[INDEX])
+        if not square > 0.0:
+            continue
+        squares[i] = square
+        mean = optic[PHOTONS] * square * charge[i] * charge[i]
+        if optic[EDGES] != FREE:
+            radius = ring_radius(math.sqrt(1.0 - square), math.sqrt(square), optic)
+            kept = kept_fraction(u[i], v[i], radius, optic)
+            mean *= kept
+            windows[i] = background_photons(1.0, radius, kept, optic)
+        signal[i] = poisson(key, event_key[event], particle_index[i], _SLOT_PHOTONS, mean)
 
 
-@kernel
+@bare_kernel
 def _gas_kernel(
-    offsets: Integers, event_key: NDArray[np.uint64], particle_index: NDArray[np.int32], pt: Floats, eta: Floats,
-    mass: Floats, charge: NDArray[np.int8], row: Integers, index: float, yield_: float, key: np.uint64,
+    rows: Integers, offsets: Integers, event_key: NDArray[np.uint64], particle_index: NDArray[np.int32], pt: Floats,
+    eta: Floats, mass: Floats, charge: NDArray[np.int8], index: float, yield_: float, key: np.uint64,
     n_gas: NDArray[np.int32],
 ) -> None:  # fmt: skip
-    for event in range(len(event_key)):
-        for i in range(offsets[event], offsets[event + 1]):
-            ratio = mass[i] / (pt[i] * math.cosh(eta[i]))
-            square = (1.0 + ratio * ratio) / (index * index)
-            if row[i] >= 0 and square < 1.0:
-                mean = yield_ * (1.0 - square) * charge[i] * charge[i]
-                n_gas[i] = poisson(key, event_key[event], particle_index[i], _SLOT_GAS, mean)
+    event = 0
+    for i in rows:
+        while i >= offsets[event + 1]:
+            event += 1
+        ratio = mass[i] / (pt[i] * math.cosh(eta[i]))
+        square = 1.0 - (1.0 + ratio * ratio) / (index * index)
+        if square > 0.0:
+            mean = yield_ * square * charge[i] * charge[i]
+            n_gas[i] = poisson(key, event_key[event], particle_index[i], _SLOT_GAS, mean)
 
 
-@kernel
+@bare_kernel
 def _density_kernel(
-    offsets: Integers, row: Integers, cell: Integers, signal: NDArray[np.int32], dark: float, overlap: bool,
+    rows: Integers, offsets: Integers, cell: Integers, signal: NDArray[np.int32], dark: float, overlap: bool,
     areas: Floats, hits: Floats, density: Floats,
 ) -> None:  # fmt: skip
+    first = 0
     for event in range(len(offsets) - 1):
+        last = first
+        while last < len(rows) and rows[last] < offsets[event + 1]:
+            last += 1
         if overlap:
-            for i in range(offsets[event], offsets[event + 1]):
-                if row[i] >= 0:
-                    hits[cell[i]] += signal[i]
-        for i in range(offsets[event], offsets[event + 1]):
-            if row[i] >= 0:
-                others = hits[cell[i]] - signal[i] if overlap else 0.0
-                density[i] = dark + others / areas[cell[i]]
-        for i in range(offsets[event], offsets[event + 1]):
-            if row[i] >= 0:
-                hits[cell[i]] = 0.0
+            for i in rows[first:last]:
+                hits[cell[i]] += signal[i]
+        for i in rows[first:last]:
+            others = hits[cell[i]] - signal[i] if overlap else 0.0
+            density[i] = dark + others / areas[cell[i]]
+        for i in rows[first:last]:
+            hits[cell[i]] = 0.0
+        first = last
 
 
 @inline
-def _poisson(u: float, mean: float) -> int:
-    """Poisson number with the distribution function `u`, by summing from zero: for the small means of a background."""
-    term = math.exp(-mean)
-    total, k = term, 0
-    while total < u and term > 0.0:
-        k += 1
-        term *= mean / k
-        total += term
-    return k
+def _rarely(windows: float, mean: float, least: int) -> float:
+    """An upper bound of the probability that the largest of some Poisson numbers is `least` or more.
+
+    P(k >= m) is at most pmf(m) (m + 1)/(m + 1 - mean): terms of a geometric series.
+    """
+    if not mean < least + 1.0:
+        return 1.0
+    pmf = math.exp(least * math.log(mean) - mean - log_factorial(least)) if mean > 0.0 else 0.0
+    return windows * pmf * (least + 1.0) / (least + 1.0 - mean)
 
 
 @inline
 def _fullest_window(u: float, windows: float, mean: float, least: int) -> int:
     """Largest of some equal Poisson numbers, from the uniform number `u`; 0 instead of anything below `least`.
 
-    Its distribution is F(k)^windows. P(k >= m) is at most mean^m/m!, which spares most tracks of pp events the rest.
+    Its distribution is F(k)^windows. The bound spares nearly all tracks the sum.
     """
-    chance = windows
-    for k in range(1, least + 1):
-        chance *= mean / k
-    if u < 1.0 - chance:
+    if u < 1.0 - _rarely(windows, mean, least):
         return 0
-    return _poisson(math.exp(math.log(u) / windows), mean)
+    wanted = math.exp(math.log(u) / windows)
+    term = math.exp(-mean)
+    total, k = term, 0
+    while total < wanted and term > 0.0:
+        k += 1
+        term *= mean / k
+        total += term
+    return k
 
 
-@kernel
+@bare_kernel
 def _ring_kernel(
-    offsets: Integers, event_key: NDArray[np.uint64], particle_index: NDArray[np.int32], row: Integers, u: Floats,
-    v: Floats, optics: Floats, signal: NDArray[np.int32], cosines: Floats, windows: Floats, density: Floats,
-    min_photons: int, significance: float, key: np.uint64, n_photons: NDArray[np.int32], found: NDArray[np.bool_],
-    angle: Floats, error: Floats, threshold: NDArray[np.int32],
+    rows: Integers, offsets: Integers, event_key: NDArray[np.uint64], particle_index: NDArray[np.int32],
+    tile: Integers, u: Floats, v: Floats, optics: Floats, signal: NDArray[np.int32], squares: Floats, windows: Floats,
+    density: Floats, min_photons: int, significance: float, key: np.uint64, n_photons: NDArray[np.int32],
+    found: NDArray[np.bool_], angle: Floats, error: Floats, kept: Floats, background: Floats,
+    threshold: NDArray[np.int32],
 ) -> int:  # fmt: skip
-    n_ghosts = 0
-    for event in range(len(event_key)):
-        for i in range(offsets[event], offsets[event + 1]):
-            found[i], angle[i], error[i], threshold[i] = False, np.nan, np.nan, min_photons
-            if row[i] < 0:
-                continue
-            optic, where, index = optics[row[i]], event_key[event], particle_index[i]
-            n, width, sine = signal[i], 0.0, math.sqrt(max(1.0 - cosines[i] * cosines[i], 0.0))
-            extra = 0
-            if density[i] > 0.0:
-                radius = optic[LIMIT_RADIUS]
-                kept = kept_fraction(u[i], v[i], radius, optic)
-                full = background_photons(density[i], radius, kept, optic)
-                # all hits within the largest ring, spread over as many windows as fit
-                mean = density[i] * math.pi * radius * radius * kept / optic[N_WINDOWS]
-                threshold[i] = max(min_photons, math.ceil(full + significance * math.sqrt(full)))
-                chance, other = uniforms(key, where, index, _SLOT_BACKGROUND)
-                if sine > 0.0:
-                    width = density[i] * windows[i]
-                    extra = _poisson(chance, width)
-                ghost = _fullest_window(other, optic[N_WINDOWS], mean, threshold[i])
-                if ghost > n + extra and ghost >= threshold[i]:
-                    n_ghosts += 1
-                    place, _ = uniforms(key, where, index, _SLOT_GHOST)
-                    n_photons[i], found[i], angle[i] = ghost, True, optic[LIMIT_ANGLE] * math.sqrt(place)
-                    error[i] = _error(angle[i], ghost, mean, optic)
-                    continue
-            n_photons[i] = n + extra
-            if n + extra >= threshold[i]:
-                noise, _ = normals(key, where, index, _SLOT_ANGLE)
-                flat = _FLAT * optic[LIMIT_RESOLUTION] * optic[LIMIT_RESOLUTION]
-                spread = math.sqrt(n * photon_variance(cosines[i], sine, optic) + extra * flat) / max(n, 1)
-                spread = min(spread, math.sqrt(flat))
-                # an angle has no sign: the few below zero are reflected
-                found[i], angle[i] = True, abs(math.acos(cosines[i]) + noise * spread)
-                error[i] = _error(angle[i], n + extra, width, optic)
+    n_ghosts, event = 0, 0
+    for i in rows:
+        while i >= offsets[event + 1]:
+            event += 1
+        optic, where, index = optics[tile[i]], event_key[event], particle_index[i]
+        n, extra, least, ghost = signal[i], 0, min_photons, 0
+        if density[i] > 0.0:
+            radius = optic[LIMIT_RADIUS]
+            share = kept_fraction(u[i], v[i], radius, optic)
+            full = background_photons(density[i], radius, share, optic)
+            least = max(min_photons, math.ceil(full + significance * math.sqrt(full)))
+            # all hits within the largest ring, spread over as many windows as fit
+            mean = density[i] * math.pi * radius * radius * share / optic[N_WINDOWS]
+            chance, other = uniforms(key, where, index, _SLOT_BACKGROUND)
+            extra = int(poisson_at(chance, density[i] * windows[i]))
+            ghost = _fullest_window(other, optic[N_WINDOWS], mean, least)
+        threshold[i], n_photons[i] = least, n + extra
+        if ghost > n + extra and ghost >= least:
+            n_ghosts += 1
+            place, _ = uniforms(key, where, index, _SLOT_GHOST)
+            n_photons[i], angle[i] = ghost, optic[LIMIT_ANGLE] * math.sqrt(place)
+        elif n + extra >= least:
+            noise, _ = normals(key, where, index, _SLOT_ANGLE)
+            # an angle has no sign: the few below zero are reflected
+            angle[i] = abs(angle_of(squares[i]) + noise * _spread(n, extra, squares[i], optic))
+        else:
+            continue
+        found[i] = True
+        error[i], kept[i], background[i] = _judge(angle[i], n_photons[i], density[i], u[i], v[i], optic)
     return n_ghosts
 
 
 @inline
-def _error(angle: float, n: int, background: float, optic: Floats) -> float:
-    """Error that the measured ring claims: of `n` photons, `background` of them flat on average."""
-    if optic[EDGES] == FREE:
-        return optic[RESOLUTION] / math.sqrt(n)  # type: ignore[no-any-return]
-    variance = photon_variance(math.cos(angle), math.sin(angle), optic)
+def _spread(n: int, extra: int, square: float, optic: Floats) -> float:
+    """Standard deviation of the angle of a ring of `n` photons with `extra` ones of the background in its window."""
     flat = _FLAT * optic[LIMIT_RESOLUTION] * optic[LIMIT_RESOLUTION]
-    own = max(n - background, 1.0)
-    return math.sqrt(min((own * variance + background * flat) / (own * own), flat))
+    variance = photon_variance(math.sqrt(1.0 - square), math.sqrt(square), optic)
+    return min(math.sqrt(n * variance + extra * flat) / max(n, 1), math.sqrt(flat))
+
+
+@inline
+def _judge(angle: float, n: int, density: float, u: float, v: float, optic: Floats) -> tuple[float, float, float]:
+    """Error of a measured ring, its share on the tile, and the background expected in its window.
+
+    How many of the `n` photons are the ring's own is not known. With s of its own expected (for the charge, 1 or 2,
+    that suits n better) and b of the background they are a binomial number with the mean n s/(s + b), and the error is
+    the mean of the variance over that number. n - b would be wrong: rings are found where the background is high by
+    chance, and pulls in central Pb-Pb would be up to 1.5 wide.
+    """
+    if optic[EDGES] == FREE:
+        return optic[RESOLUTION] / math.sqrt(n), 1.0, 0.0
+    # a ring beyond saturation is one at saturation
+    cosine, sine = cosine_and_sine(min(angle, optic[LIMIT_ANGLE]))
+    radius = ring_radius(cosine, sine, optic)
+    kept = kept_fraction(u, v, radius, optic)
+    b, s = background_photons(density, radius, kept, optic), optic[PHOTONS] * sine * sine * kept
+    if float(n) * n > (s + b) * (4.0 * s + b):
+        s *= 4.0
+    own = n * s / (s + b) if s > 0.0 else 0.0
+    flat = _FLAT * optic[LIMIT_RESOLUTION] * optic[LIMIT_RESOLUTION]
+    if own < 1.0:
+        return math.sqrt(flat), kept, b
+    # second order in the fluctuations of a binomial number: mean of 1/k and of 1/k^2
+    scatter = b / ((s + b) * own)
+    first, second = (1.0 + scatter) / own, (1.0 + 3.0 * scatter) / (own * own)
+    variance = photon_variance(cosine, sine, optic) * first + flat * (n * second - first)
+    return math.sqrt(min(variance, flat)), kept, b

@@ -1,38 +1,28 @@
-"""Radiators of the RICH as planes in space: layout of the projective barrel, discs, and which of them a track crosses.
+"""Radiators of the RICH as planes in space: layout of the projective barrel, discs, cells of the photon detectors.
 
-Tracks cross with their true helix, from where they were made. The optics of a tile is in
+Which of them a track crosses is in :mod:`flashdet.stages.rich_crossing`, the optics of a tile in
 :mod:`flashdet.stages.rich_optics`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flashdet.kernels.helix import REACHED, curvature, to_cylinder
-from flashdet.kernels.jit import inline, kernel
 from flashdet.stages.rich_config import Discs, RichConfig, Tiles
 from flashdet.stages.rich_optics import ANNULUS, FREE, LIMIT_RADIUS, RECTANGLE, pack_optic
-from flashdet.stages.surface import first_crossing, pack
+from flashdet.stages.surface import pack
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 #: Places in a packed sector: edges in z/r, direction of the normal, distance of the plane, middle of the radiator.
-_LOW, _HIGH, _COS, _SIN, _PLANE, _R, _Z = range(7)
+LOW, HIGH, COS, SIN, PLANE, R, Z = range(7)
 #: Half the entries of the table of sectors.
-_HALF_TABLE = 128
-#: Length of a packed surface.
-_SURFACE = 4
-#: A crossing is exact to this [cm].
-_PRECISION = 1e-3
-#: Steps to it; more are only needed by tracks that graze a tile.
-_MAX_STEPS = 8
+HALF_TABLE = 128
 
 
 @dataclass(frozen=True)
@@ -140,6 +130,8 @@ class Geometry:
         Discs: first cell and number of cells of each ring of cells of equal width.
     table : (n_entries,) int64
         Barrel: first sector that ends beyond the lower edge of each of equal steps in cos(theta).
+    closest, steepest : float
+        Barrel: least distance of a radiator from the axis [cm], greatest |z|/r of a sector; 0 without a barrel.
     """
 
     optics: Floats
@@ -148,6 +140,8 @@ class Geometry:
     areas: Floats
     cells: Floats
     table: Integers
+    closest: float = 0.0
+    steepest: float = 0.0
 
 
 def make_geometry(config: RichConfig) -> Geometry:
@@ -191,10 +185,15 @@ def _barrel(config: RichConfig, tiles: Tiles) -> Geometry:
     areas = np.repeat(np.array(width) * tiles.tile_size, n_cells)
     tilts = np.ascontiguousarray(np.column_stack([np.cos(middle), np.sin(middle)]))
     # an entry more for directions along the beam
-    below = np.arange(2 * _HALF_TABLE + 1) / _HALF_TABLE - 1.0
+    below = np.arange(2 * HALF_TABLE + 1) / HALF_TABLE - 1.0
     slopes = below / np.sqrt(np.maximum(1.0 - below * below, 1e-12))
     table = np.searchsorted([s.high for s in sectors], slopes, side="right").astype(np.int64)
-    return Geometry(np.array(optics), np.array(planes), tilts, areas, np.empty((0, 2)), table)
+    last = sectors[-1]
+    # a flat radiator is closest at one of its edges: those towards the beam's ends lie nearest to the axis
+    closest = min(row[PLANE] / (row[COS] + slope * row[SIN]) for row in planes for slope in row[:2])
+    return Geometry(
+        np.array(optics), np.array(planes), tilts, areas, np.empty((0, 2)), table, float(closest), last.high
+    )
 
 
 def _end_caps(config: RichConfig, discs: Discs) -> Geometry:
@@ -210,166 +209,3 @@ def _end_caps(config: RichConfig, discs: Discs) -> Geometry:
     areas = np.repeat(math.pi * np.diff(edges**2) / count, count.astype(np.int64))
     cells = np.ascontiguousarray(np.column_stack([first, count]))
     return Geometry(np.array([optic, optic]), planes, np.empty((0, 2)), np.tile(areas, 2), cells, np.empty(0, np.int64))
-
-
-# --- crossings -------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Crossings:
-    """Where tracks cross radiators.
-
-    Attributes
-    ----------
-    optic : (n,) int64
-        Row of the tile in `Geometry.optics`, -1 outside the acceptance.
-    cell : (n,) int64
-        Cell of the photon detectors.
-    u, v : (n,) float64
-        Place on the tile [cm], see `flashdet.stages.rich_optics.kept_fraction`.
-    """
-
-    optic: Integers
-    cell: Integers
-    u: Floats
-    v: Floats
-
-
-def cross(track: Mapping[str, NDArray[Any]], bz: float, geometry: Geometry) -> Crossings:
-    """Follow the generated particles to the radiators.
-
-    Parameters
-    ----------
-    track : mapping of str to array
-        Columns ``vx_true vy_true vz_true pt_true eta_true phi_true charge_true``.
-    bz : float
-        Field [T].
-    geometry : Geometry
-        From :func:`make_geometry`.
-
-    Returns
-    -------
-    Crossings
-    """
-    vx, vy, vz = track["vx_true"], track["vy_true"], track["vz_true"]
-    pt, eta, phi, charge = track["pt_true"], track["eta_true"], track["phi_true"], track["charge_true"]
-    n, planes = len(pt), geometry.planes
-    found = Crossings(np.empty(n, np.int64), np.zeros(n, np.int64), np.zeros(n), np.zeros(n))
-    if planes.shape[1] == _SURFACE:
-        _surface_kernel(
-            vx, vy, vz, pt, eta, phi, charge, float(bz), planes, geometry.cells, len(geometry.areas) // 2,
-            found.optic, found.cell, found.u, found.v,
-        )  # fmt: skip
-    else:
-        _tile_kernel(
-            vx, vy, vz, pt, eta, phi, charge, float(bz), planes, geometry.tilts, geometry.table,
-            len(geometry.areas) // len(planes), found.optic, found.cell, found.u, found.v,
-        )  # fmt: skip
-    return found
-
-
-@inline
-def _place(slope: float) -> int:
-    """Entry of the table of sectors for z/r = `slope`."""
-    return int((slope / math.sqrt(1.0 + slope * slope) + 1.0) * _HALF_TABLE)
-
-
-@inline
-def _sector(slope: float, planes: Floats, table: Integers) -> int:
-    """First sector that ends beyond z/r = `slope`; a table instead of a search saves 100 ns per track."""
-    sector = int(table[_place(slope)])
-    while sector < planes.shape[0] and slope >= planes[sector, _HIGH]:
-        sector += 1
-    return sector
-
-
-@inline
-def _start(slope: float, planes: Floats, table: Integers) -> tuple[int, float]:
-    """Sector in the direction z/r = `slope` and the radius at which it is met; the last one outside of all."""
-    sector = min(_sector(slope, planes, table), planes.shape[0] - 1)
-    row = planes[sector]
-    slope = min(max(slope, row[_LOW]), row[_HIGH])
-    return sector, row[_PLANE] / (row[_COS] + slope * row[_SIN])
-
-
-@inline
-def _tile(x: float, y: float, n: int) -> int:
-    """Azimuthal tile of a point."""
-    turn = math.atan2(y, x) / (2.0 * math.pi)
-    return min(int((turn if turn >= 0.0 else turn + 1.0) * n), n - 1)
-
-
-@inline
-def _step(x: float, y: float, cosine: float, sine: float, k: float, s: float) -> tuple[float, float, float, float]:
-    """Point and direction after a short arc: error (k s)^2 s/6, and no sine or cosine (a third of the time)."""
-    half = 0.5 * k * s
-    x, y = x + s * (cosine - half * sine), y + s * (sine + half * cosine)
-    scale = 1.0 - 2.0 * half * half
-    return x, y, scale * cosine - 2.0 * half * sine, scale * sine + 2.0 * half * cosine
-
-
-@kernel
-def _tile_kernel(
-    vx: Floats, vy: Floats, vz: Floats, pt: Floats, eta: Floats, phi: Floats, charge: NDArray[np.int8], bz: float,
-    planes: Floats, tilts: Floats, table: Integers, n_cells: int, optic: Integers, cell: Integers, u: Floats, v: Floats,
-) -> None:  # fmt: skip
-    n_phi, half_width = tilts.shape[0], math.tan(math.pi / n_cells)
-    for i in range(len(pt)):
-        optic[i] = -1
-        growth = math.exp(eta[i])
-        tgl, k = 0.5 * (growth - 1.0 / growth), curvature(charge[i] / pt[i], bz)
-        sector, start = _start(tgl + vz[i] / planes[0, _R], planes, table)
-        status, _, x, y, z, direction = to_cylinder(vx[i], vy[i], vz[i], phi[i], tgl, k, start)
-        if status != REACHED:
-            continue
-        along, aside = math.cos(direction), math.sin(direction)
-        tile = _tile(x, y, n_phi) if n_phi > 0 else 0
-        for _ in range(_MAX_STEPS):
-            if n_phi > 0:
-                cosine, sine = tilts[tile, 0], tilts[tile, 1]
-            else:
-                radius = math.sqrt(x * x + y * y)
-                cosine, sine = x / radius, y / radius
-            across = x * cosine + y * sine
-            slope = z / across
-            if not planes[sector, _LOW] <= slope < planes[sector, _HIGH]:
-                sector = _sector(slope, planes, table)
-                if sector == planes.shape[0] or slope < planes[sector, _LOW]:
-                    break
-            row = planes[sector]
-            missing = row[_PLANE] - across * row[_COS] - z * row[_SIN]
-            if abs(missing) < _PRECISION:
-                v[i] = y * cosine - x * sine
-                if n_phi == 0 or abs(v[i]) > half_width * across:
-                    right = _tile(x, y, n_cells)
-                    if n_phi > 0 and right != tile:
-                        tile = right
-                        continue
-                    tile = right
-                optic[i], cell[i] = sector, sector * n_cells + tile
-                u[i] = (z - row[_Z]) * row[_COS] - (across - row[_R]) * row[_SIN]
-                break
-            rate = (along * cosine + aside * sine) * row[_COS] + tgl * row[_SIN]
-            if not rate > 0.0:
-                break
-            s = missing / rate
-            x, y, along, aside = _step(x, y, along, aside, k, s)
-            z += s * tgl
-
-
-@kernel
-def _surface_kernel(
-    vx: Floats, vy: Floats, vz: Floats, pt: Floats, eta: Floats, phi: Floats, charge: NDArray[np.int8], bz: float,
-    surfaces: Floats, cells: Floats, n_cells: int, optic: Integers, cell: Integers, u: Floats, v: Floats,
-) -> None:  # fmt: skip
-    n_rows = cells.shape[0]
-    for i in range(len(pt)):
-        tgl, k = math.sinh(eta[i]), curvature(charge[i] / pt[i], bz)
-        hit, _, x, y, _, _ = first_crossing(vx[i], vy[i], vz[i], phi[i], tgl, k, surfaces)
-        optic[i] = min(hit, 0)
-        if hit < 0 or n_rows == 0:
-            continue
-        optic[i], u[i] = hit, math.sqrt(x * x + y * y)
-        width = (surfaces[hit, 3] - surfaces[hit, 2]) / n_rows
-        row = min(int((u[i] - surfaces[hit, 2]) / width), n_rows - 1)
-        turn = math.atan2(y, x) / (2.0 * math.pi) + 0.5
-        place = min(int(turn * cells[row, 1]), int(cells[row, 1]) - 1)
-        cell[i] = hit * n_cells + int(cells[row, 0]) + place

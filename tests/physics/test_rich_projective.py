@@ -14,6 +14,7 @@ from flashdet.species import SPECIES, SPECIES_MASS
 from flashdet.stages.base import Setup
 from flashdet.stages.rich import Rich
 from flashdet.stages.rich_config import RichConfig, Tiles
+from flashdet.stages.rich_crossing import cross
 from flashdet.stages.rich_optics import (
     EDGE_A,
     EDGE_B,
@@ -27,7 +28,7 @@ from flashdet.stages.rich_optics import (
     photon_variances,
     ring,
 )
-from flashdet.stages.rich_tiles import cross, lay_out, make_geometry
+from flashdet.stages.rich_tiles import lay_out, make_geometry
 from flashdet.testing import check_stage
 
 ELECTRON, MUON, PION, KAON, PROTON, DEUTERON, TRITON, HELIUM3, ALPHA = range(9)
