@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from flashdet.io.setup import Compression
 from flashdet.kernels import lz4
+from flashdet.kernels.jit import kernel
 
 #: Level 1 of ZSTD is as small as level 3 for floats, at half the time.
 COMPRESSION_LEVEL = 1
@@ -24,7 +25,7 @@ COMPRESSION_LEVEL = 1
 #: A compressed block has 3 bytes for each length; whole words.
 _BLOCK = (1 << 24) - 4
 _HEAD, _CHECKSUM = 9, 8
-_ZSTD, _LZ4 = b"ZS\x01", b"L4\x01"
+_ZSTD = b"ZS\x01"
 #: Baskets whose first bytes ZSTD shrinks by less than an eighth are stored as they are: they are a quarter of the bytes
 #: and cost a sixth of the time to make the file 5 % smaller.
 _SAMPLE, _WORTH = 16_384, 0.875
@@ -93,43 +94,33 @@ class Packer:
         int
             One past the last byte. As many bytes as came: the content as it is.
         """
-        if raw.n_bytes > _BLOCK:
-            return self._pack_blocks(raw, out, start)
-        end = self._pack_block(raw, out, start)
-        return end if 0 < end < start + raw.n_bytes else _copy(raw, out, start)
-
-    def _pack_blocks(self, raw: Raw, out: NDArray[np.uint8], start: int) -> int:
+        if raw.n_bytes <= _BLOCK:
+            return self._pack_block(raw, out, start)
         end = start
         for first in range(0, raw.n_bytes, _BLOCK):
-            end = self._pack_block(raw.part(first, first + _BLOCK), out, end)
-            if end == 0:
-                return _copy(raw, out, start)
-        return end if end < start + raw.n_bytes else _copy(raw, out, start)
+            part = raw.part(first, first + _BLOCK)
+            begin, end = end, self._pack_block(part, out, end)
+            if end - begin == part.n_bytes:
+                return lz4.copy(raw.words, raw.tail, raw.swap, out, start)
+        return end
 
     def _pack_block(self, raw: Raw, out: NDArray[np.uint8], start: int) -> int:
-        """One block behind its header; 0 if it does not become smaller."""
-        begin = start + _HEAD + _CHECKSUM
+        """One block behind its header, or the content as it is."""
         if self._compression == "fast":
             if self._plans.n_words < len(raw.words):
                 self._plans = lz4.Plans(len(raw.words))
-            p = self._plans
-            end, what = lz4.pack(raw.words, raw.tail, raw.swap, p.gaps, p.shape, p.row, p.place, p.state, out, begin)
-            if what == lz4.PACKED:
-                checksum = int(lz4.xxh64(out, begin, end))
-                out[begin - _CHECKSUM : begin] = np.frombuffer(checksum.to_bytes(8, "big"), np.uint8)
-                _put_head(out, start, _LZ4, end - begin + _CHECKSUM, raw.n_bytes)
+            end, what = _pack_measured(raw.words, raw.tail, raw.swap, *self._plans.arrays, out, start)
+            if what != lz4.REPEATS:
                 return int(end)
-            if what == lz4.RAW:
-                return 0
         else:
-            _copy(raw, out, begin)
-        packed = _zstd(out[begin : begin + raw.n_bytes].data, sample=self._compression == "small")
+            end = lz4.copy(raw.words, raw.tail, raw.swap, out, start)
+        packed = _zstd(out[start:end].data, sample=self._compression == "small")
         if packed is None:
-            return 0
-        begin = start + _HEAD
-        out[begin : begin + len(packed)] = np.frombuffer(packed, np.uint8)
-        _put_head(out, start, _ZSTD, len(packed), raw.n_bytes)
-        return begin + len(packed)
+            return int(end)
+        head = _ZSTD + len(packed).to_bytes(3, "little") + raw.n_bytes.to_bytes(3, "little")
+        end = start + _HEAD + len(packed)
+        out[start:end] = np.frombuffer(head + packed, np.uint8)
+        return int(end)
 
 
 @dataclass(frozen=True)
@@ -207,14 +198,34 @@ def _big_endian(values: NDArray[Any]) -> NDArray[np.uint8]:
     return turned.reshape(-1).view(np.uint8)
 
 
-def _copy(raw: Raw, out: NDArray[np.uint8], start: int) -> int:
-    lz4.copy(raw.words, raw.tail, raw.swap, out, start)
-    return start + raw.n_bytes
-
-
-def _put_head(out: NDArray[np.uint8], start: int, method: bytes, n_packed: int, n_bytes: int) -> None:
-    head = method + n_packed.to_bytes(3, "little") + n_bytes.to_bytes(3, "little")
-    out[start : start + _HEAD] = np.frombuffer(head, np.uint8)
+@kernel
+def _pack_measured(
+    words: NDArray[np.uint32],
+    tail: NDArray[np.uint8],
+    swap: bool,
+    gaps: NDArray[np.uint8],
+    shape: NDArray[np.uint8],
+    row: NDArray[np.uint32],
+    place: NDArray[np.uint32],
+    state: NDArray[np.int64],
+    seen: NDArray[np.uint32],
+    earlier: NDArray[np.int64],
+    out: NDArray[np.uint8],
+    start: int,
+) -> tuple[int, int]:
+    """Pack with `lz4.pack` behind header and checksum; a copy if it does not become smaller, or if it repeats."""
+    begin, n_bytes = start + _HEAD + _CHECKSUM, 4 * len(words) + len(tail)
+    end, what = lz4.pack(words, tail, swap, gaps, shape, row, place, state, seen, earlier, out, begin)
+    if what != lz4.PACKED or end - start >= n_bytes:
+        return lz4.copy(words, tail, swap, out, start), lz4.REPEATS if what == lz4.REPEATS else lz4.RAW
+    checksum = lz4.xxh64(out, begin, end)
+    for i in range(_CHECKSUM):
+        out[begin - 1 - i] = (checksum >> np.uint64(8 * i)) & np.uint64(255)
+    out[start], out[start + 1], out[start + 2] = ord("L"), ord("4"), 1
+    for i in range(3):
+        out[start + 3 + i] = ((end - begin + _CHECKSUM) >> (8 * i)) & 255
+        out[start + 6 + i] = (n_bytes >> (8 * i)) & 255
+    return end, what
 
 
 def _zstd(raw: memoryview, *, sample: bool) -> bytes | None:

@@ -26,7 +26,7 @@ Rows = NDArray[np.int64]
 
 #: Entries of a `Plans` state: words of the column, bytes and literals of the plan, first word behind it.
 N_WORDS, N_BYTES, N_LITERALS, ANCHOR = 0, 1, 2, 3
-#: What became of a column: nothing, packed, or copied because its numbers repeat and another compressor should see it.
+#: What becomes of a column: nothing, packed, or nothing because it repeats and another compressor should see it.
 RAW, PACKED, REPEATS = 0, 1, 2
 
 #: The format reaches back 65535 bytes.
@@ -37,7 +37,7 @@ _HASH_BITS = 12
 #: Gaps up to this length copy an earlier gap, which costs 3 bytes; longer ones repeat their first word, 7 bytes.
 _COPIED = 16
 #: Words looked at to find out whether numbers repeat, and the share of repetitions from which on it is worth searching.
-_SAMPLE, _REPEATED = 512, 8
+_SAMPLE, _REPEATED = 512, 3
 #: A column with fewer gaps than one word in so many, or with fewer words than so many, is left as it is.
 _FEW_GAPS, _SHORTEST = 8, 16
 
@@ -63,6 +63,8 @@ class Plans:
         Word that goes to each place of the packed column.
     state : (n_slots + 1, 4) int64
         `N_WORDS`, `N_BYTES`, `N_LITERALS`, `ANCHOR` of each plan; in the last row the slot to be used next.
+    arrays : tuple
+        All of these in the order in which `pack` takes them, and two for its own use.
     """
 
     #: Signal, acceptance and two more: `rich` has others for each species, which do not come back.
@@ -75,6 +77,8 @@ class Plans:
         self.row = np.zeros((self.n_slots, n_words), np.uint32)
         self.place = np.zeros((self.n_slots, n_words), np.uint32)
         self.state = np.zeros((self.n_slots + 1, 4), np.int64)
+        own = np.zeros(1 << _HASH_BITS, np.uint32), np.zeros(_COPIED + 1, np.int64)
+        self.arrays = (self.gaps, self.shape, self.row, self.place, self.state, *own)
 
 
 def bound(n_bytes: int) -> int:
@@ -92,6 +96,8 @@ def pack(
     row: Places,
     place: Places,
     state: Rows,
+    seen: Words,
+    earlier: Rows,
     out: Bytes,
     start: int,
 ) -> tuple[int, int]:
@@ -105,8 +111,8 @@ def pack(
         Bytes behind the words.
     swap : bool
         Whether the bytes of each word are written in the opposite order.
-    gaps, shape, row, place, state
-        Of `Plans` for at least n words.
+    gaps, shape, row, place, state, seen, earlier
+        `Plans.arrays` for at least n words.
     out : (...) uint8
         Takes the block; `bound` bytes from `start` on.
     start : int
@@ -114,17 +120,15 @@ def pack(
     Returns
     -------
     end : int
-        One past the last byte of the block, or of the copy if the column repeats; `start` if nothing is written.
+        One past the last byte of the block; `start` if there is none.
     what : int
         `RAW`, `PACKED` or `REPEATS`.
     """
     raw = 4 * len(words) + len(tail)
-    # helpers of kernels cannot allocate
-    seen, earlier = np.empty(1 << _HASH_BITS, np.uint32), np.empty(_COPIED + 1, np.int64)
     filler = _find_filler(words)
     n_gaps = _count(words, words[filler]) if filler >= 0 else 0
     if _repeats(words, words[max(filler, 0)] if len(words) else np.uint32(0), filler >= 0, seen):
-        return _copy(words, 0, len(words), tail, swap, out, start), REPEATS
+        return start, REPEATS
     if n_gaps * _FEW_GAPS >= len(words) and len(words) >= _SHORTEST:
         slot = _plan(words, words[filler], gaps, shape, row, place, state, earlier)
         end = _fill(words, tail, swap, shape[slot], row[slot], place[slot], state[slot], out, start)

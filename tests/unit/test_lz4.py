@@ -52,8 +52,7 @@ def packed(values, tail=b"", swap=False, plans=None):
     plans = plans or lz4.Plans(len(words))
     out = np.full(20 + lz4.bound(4 * len(words) + len(tail)) + 8, 0xEE, np.uint8)
     rest = np.frombuffer(tail, np.uint8)
-    arrays = (plans.gaps, plans.shape, plans.row, plans.place, plans.state)
-    end, what = lz4.pack(words, rest, swap, *arrays, out, 20)
+    end, what = lz4.pack(words, rest, swap, *plans.arrays, out, 20)
     assert (out[:20] == 0xEE).all()
     assert (out[-8:] == 0xEE).all()
     return out[20:end].tobytes(), what
@@ -123,10 +122,9 @@ def test_noise_is_left_and_repetition_is_told():
     noise = rng.normal(size=10_000).astype(np.float32)
     assert packed(noise) == (b"", lz4.RAW)
     for values in (np.zeros(1000, np.int32), rng.integers(0, 20, 10_000).astype(np.int32)):
-        copy, what = packed(values, b"xy", swap=True)
+        block, what = packed(values, b"xy", swap=True)
         assert what == (lz4.REPEATS if values.any() else lz4.PACKED)
-        if what == lz4.REPEATS:
-            assert copy == values.byteswap().tobytes() + b"xy"
+        assert (block == b"") == (what == lz4.REPEATS)
 
 
 @pytest.mark.parametrize("n", range(20))
@@ -135,8 +133,8 @@ def test_short_columns(n):
         block, what = packed(values)
         if what == lz4.PACKED:
             assert decoded(block) == values.tobytes()
-        elif what == lz4.REPEATS:
-            assert block == values.tobytes()
+        else:
+            assert block == b""
 
 
 @settings(max_examples=300, deadline=None)
@@ -148,6 +146,13 @@ def test_any_pattern_of_gaps(runs, tail):
     if what == lz4.PACKED:
         assert decoded(block) == values.byteswap().tobytes() + tail
         assert len(block) < values.nbytes + len(tail)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_copies(swap):
+    values, out = np.arange(100, dtype=np.uint32) << 7, np.zeros(500, np.uint8)
+    assert lz4.copy(values, np.frombuffer(b"xyz", np.uint8), swap, out, 11) == 11 + 403
+    assert out[11:414].tobytes() == (values.byteswap() if swap else values).tobytes() + b"xyz"
 
 
 @pytest.mark.parametrize(
