@@ -17,7 +17,8 @@ from flashdet import columns as declared
 from flashdet.card import Card, StageEntry
 from flashdet.columns import Column
 from flashdet.errors import CardError, ColumnError, FlashDetError, LutError, StageError
-from flashdet.event import EventBatch, Table
+from flashdet.event import EventBatch, Table, same_offsets
+from flashdet.kernels import finite
 from flashdet.lut import catalog
 from flashdet.lut.atomic import sha256_of
 from flashdet.lut.table import Lut, Map
@@ -25,6 +26,9 @@ from flashdet.registry import near, writers
 from flashdet.rng import Draw
 from flashdet.stages.base import Setup, Stage, StageOutput
 
+#: Fills up the columns of one call of `finite.odd_arrays`.
+_NOTHING = np.empty(0)
+_NOTHING.flags.writeable = False
 #: Columns that the reader brings.
 INPUT = (*declared.EVENT, declared.EVENT_WEIGHTS, *declared.PARTICLE)
 #: Kind of stage that makes a column of the data model, to say what a card lacks.
@@ -90,6 +94,7 @@ class Pipeline:
         self.luts = setup.luts
         self.stages = _build(card, setup)
         self.draws = {s.name: Draw.of(seed, s.name) for s in self.stages}
+        self._promises = {s.name: _Promise(s) for s in self.stages}
         self.check()
 
     @property
@@ -195,7 +200,7 @@ class Pipeline:
             start = time.perf_counter_ns()
             try:
                 output = stage.run(batch, self.draws[stage.name])
-                _attach(batch, output, stage)
+                self._promises[stage.name].attach(batch, output)
             except ColumnError as error:
                 raise StageError(str(error), f"stage {stage.name!r}") from error
             except Exception as error:
@@ -266,55 +271,97 @@ def _advice(column: Column, later: dict[str, str]) -> str:
     return f"no stage of the card writes it; add a stage of kind {kind!r}" if kind else "no stage of the card writes it"
 
 
-def _attach(batch: EventBatch, output: StageOutput, stage: Stage) -> None:
-    """Check the promise of a stage and add its columns to the batch."""
-    promised = {(c.table, c.name): c for c in stage.writes}
-    given = {(t.name, name) for t in output.tables for name in t}
-    if given != set(promised):
-        lacking = ", ".join(".".join(k) for k in sorted(set(promised) - given)) or "nothing"
-        extra = ", ".join(".".join(k) for k in sorted(given - set(promised))) or "nothing"
-        raise StageError(f"does not write what it promises; missing: {lacking}; not promised: {extra}", _name(stage))
-    for table in output.tables:
-        batch.add(table)
-        complete = batch[table.name]
-        if table.name == stage.name and stage.kind != "vertex" and not _same_rows(batch, table, "track"):
-            text = f"the rows of {table.name} are not those of track, as they must be in a table named as its stage"
+class _Promise:
+    """What a stage promised to write, laid out for the checks after each of its runs."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage, self.columns = stage, {(c.table, c.name): c for c in stage.writes}
+        self.types = {key: (np.dtype(c.dtype), c.shape, _mask(c)) for key, c in self.columns.items()}
+
+    def attach(self, batch: EventBatch, output: StageOutput) -> None:
+        """Check what the stage wrote and add its columns to the batch.
+
+        Raises
+        ------
+        StageError
+            Columns are missing or too many, or of another type, or a value is not finite where it must be.
+        ColumnError
+            Rows do not fit.
+        """
+        stage, given = self.stage, [(t.name, name) for t in output.tables for name in t]
+        if len(given) != len(self.columns) or not self.columns.keys() >= set(given):
+            lacking = ", ".join(".".join(k) for k in sorted(self.columns.keys() - set(given))) or "nothing"
+            extra = ", ".join(".".join(k) for k in sorted(set(given) - self.columns.keys())) or "nothing"
+            text = f"does not write what it promises; missing: {lacking}; not promised: {extra}"
             raise StageError(text, _name(stage))
-        if table.name.endswith("_event") and not _same_rows(batch, table, "event"):
-            raise StageError(f"{table.name} has not one row per event, as its name promises", _name(stage))
-        for name in table:
-            _check_values(batch, complete, promised[table.name, name], stage)
+        for table in output.tables:
+            batch.add(table)
+            if table.name == stage.name and stage.kind != "vertex" and not _same_rows(batch, table, "track"):
+                text = f"the rows of {table.name} are not those of track, as they must be in a table named as its stage"
+                raise StageError(text, _name(stage))
+            if table.name.endswith("_event") and not _same_rows(batch, table, "event"):
+                raise StageError(f"{table.name} has not one row per event, as its name promises", _name(stage))
+        self._check_values(batch, output.tables)
+
+    def _check_values(self, batch: EventBatch, tables: Iterable[Table]) -> None:
+        """Data types, shapes of rows and finite numbers of all columns, many columns at a time."""
+        keys: list[tuple[str, str]] = []
+        arrays: list[Any] = []
+        masks: list[int] = []
+        for table in tables:
+            for name, values in table.items():
+                key = table.name, name
+                dtype, shape, mask = self.types[key]
+                if values.dtype != dtype or values.shape[1:] != shape:
+                    got, wanted = f"{values.dtype}{list(values.shape[1:])}", f"{dtype}{list(shape)}"
+                    text = f"got values of type {got}, the data model says {wanted}"
+                    raise StageError(text, f"{_name(self.stage)}, column {self.columns[key]}")
+                if mask:
+                    keys.append(key)
+                    arrays.append(values.reshape(-1) if shape else values)
+                    masks.append(mask)
+                elif dtype.kind == "f":
+                    self._check_column(batch, key)
+        n_more = -len(keys) % finite.N_ARRAYS
+        arrays += [_NOTHING] * n_more
+        all_masks = np.array(masks + [0] * n_more, np.uint64)
+        for start in range(0, len(keys), finite.N_ARRAYS):
+            some = slice(start, start + finite.N_ARRAYS)
+            odd = finite.odd_arrays(tuple(arrays[some]), all_masks[some])
+            if odd:
+                self._check_column(batch, keys[start + (odd & -odd).bit_length() - 1])
+
+    def _check_column(self, batch: EventBatch, key: tuple[str, str]) -> None:
+        """Report the first value of a column that is not finite."""
+        table, column = batch[key[0]], self.columns[key]
+        values = table[column.name]
+        bad = np.isinf(values) if column.missing else ~np.isfinite(values)
+        if not bad.any():
+            return
+        row = int(np.flatnonzero(bad.reshape(len(values), -1).any(axis=1))[0])
+        event = int(np.searchsorted(table.offsets, row, side="right")) - 1
+        allowed = "finite or NaN" if column.missing else "finite"
+        number = int(batch["event"]["number"][event])
+        raise StageError(
+            f"event {number}, {_particle(batch, table, row, event)}: the value is {values[row]}, must be {allowed}; "
+            f"{int(bad.any(axis=tuple(range(1, values.ndim))).sum())} of {len(values)} rows",
+            f"{_name(self.stage)}, column {column}",
+        )
+
+
+def _mask(column: Column) -> int:
+    """Bits to look at in the doubles of a column; 0 if it has none."""
+    if np.dtype(column.dtype) != np.float64:
+        return 0
+    return finite.FINITE_OR_NAN if column.missing else finite.FINITE
 
 
 def _same_rows(batch: EventBatch, table: Table, other: str) -> bool:
-    return other in batch and np.array_equal(table.offsets, batch[other].offsets)
+    return other in batch and same_offsets(table.offsets, batch[other].offsets)
 
 
 def _name(stage: Stage) -> str:
     return f"stage {stage.name!r}"
-
-
-def _check_values(batch: EventBatch, table: Table, column: Column, stage: Stage) -> None:
-    """Data type, shape of a row and finiteness of one column."""
-    values = table[column.name]
-    where = f"{_name(stage)}, column {column}"
-    if values.dtype != np.dtype(column.dtype) or values.shape[1:] != column.shape:
-        got, wanted = f"{values.dtype}{list(values.shape[1:])}", f"{np.dtype(column.dtype)}{list(column.shape)}"
-        raise StageError(f"got values of type {got}, the data model says {wanted}", where)
-    if values.dtype.kind != "f":
-        return
-    bad = np.isinf(values) if column.missing else ~np.isfinite(values)
-    if not bad.any():
-        return
-    row = int(np.flatnonzero(bad.reshape(len(values), -1).any(axis=1))[0])
-    event = int(np.searchsorted(table.offsets, row, side="right")) - 1
-    allowed = "finite or NaN" if column.missing else "finite"
-    number = int(batch["event"]["number"][event])
-    raise StageError(
-        f"event {number}, {_particle(batch, table, row, event)}: the value is {values[row]}, must be {allowed}; "
-        f"{int(bad.any(axis=tuple(range(1, values.ndim))).sum())} of {len(values)} rows",
-        where,
-    )
 
 
 def _particle(batch: EventBatch, table: Table, row: int, event: int) -> str:
