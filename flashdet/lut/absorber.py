@@ -1,40 +1,37 @@
 """Muon identification behind an absorber, from first principles: maps of the probability of a tag.
 
 Range of muons in iron, multiple scattering within a match window, decays in flight of pions and kaons with their
-two-body kinematics, and punch-through are integrated once into maps over |eta| and momentum, which
-:mod:`flashdet.stages.muon` looks up like those of a full simulation. Not included: chambers as such, and particles that
-go through gaps of the absorber (the few per cent of muons below threshold that full simulations have).
+two-body kinematics, and hadrons that get through are integrated once into maps over |eta| and momentum, which
+:mod:`flashdet.stages.muon` looks up like those of a full simulation. Energy loss and scattering in iron are in
+:mod:`flashdet.lut.iron`, cross sections in :mod:`flashdet.lut.hadrons`.
+Not included: chambers as such, and particles that go through gaps of the absorber (the few per cent of muons below
+threshold that full simulations have).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flashdet.kernels.jit import inline, kernel
 from flashdet.lut.axis import Axis
+from flashdet.lut.hadrons import interaction_lengths
+from flashdet.lut.iron import iron_range, momentum_left, scattering_size
 from flashdet.lut.table import Map
-from flashdet.species import ELECTRON_MASS, SPECIES, SPECIES_MASS
+from flashdet.species import SPECIES, SPECIES_MASS
 
 Floats = NDArray[np.float64]
 
-#: Iron (PDG 2024, atomic and nuclear properties): density, radiation length [cm], <Z/A>, mean excitation energy [GeV].
-_DENSITY, _X0, _Z_OVER_A, _I = 7.874, 1.757, 0.46557, 286.0e-9
-#: Density effect of iron: C, x0, x1, a, k, delta0 of Sternheimer, Berger, Seltzer, ADNDT 30 (1984) 261.
-_C, _LOW, _HIGH, _A, _EXPONENT, _DELTA0 = 4.2911, -0.0012, 3.1531, 0.14680, 2.9632, 0.12
-#: K = 4 pi N_A r_e^2 m_e c^2 (PDG review, passage of particles through matter) [GeV cm2/mol].
-_K = 0.307075e-3
 _MUON_MASS, _PION_MASS, _KAON_MASS, _PROTON_MASS = (SPECIES_MASS[i] for i in (1, 2, 3, 4))
 #: Mean decay lengths c tau [cm] and branching fractions into mu nu (PDG 2024).
 _C_TAU = {"pion": 780.45, "kaon": 371.1}
 _TO_MUON = {"pion": 0.99988, "kaon": 0.6356}
-#: Momentum at which the attenuation of hadrons is given [GeV].
-_P_REFERENCE = 3.0
-#: Grids: momenta of muons within the integrals, places of a decay, decay angles, steps of scattering, azimuths.
-_N_MUON, _N_PLACE, _N_ANGLE, _N_STEP, _N_AZIMUTH = 160, 12, 24, 40, 4
+#: Grids: momenta of muons within the integrals, places of a decay, decay angles, steps of the way, azimuths.
+_N_MUON, _N_PLACE, _N_ANGLE, _N_STEP, _N_AZIMUTH = 160, 12, 24, 20, 4
 _P_MUON_LOW, _P_MUON_HIGH = 0.1, 100.0
 
 
@@ -60,10 +57,10 @@ class Absorber:
         Of the chambers for muons that reach them.
     match_sigmas : float
         Half width of the match window in standard deviations of scattering and cell, in each direction.
-    attenuation : float
-        Length of iron by which the number of hadrons that are tagged falls by e at 3 GeV/c.
-    attenuation_growth : float
-        Power of p with which that length grows.
+    quasi_elastic : float
+        Part of the quasi-elastic interactions after which a hadron stays within the match window.
+    regeneration : float
+        Mean number of hadrons from an interaction that go on like the one before, if they need no momentum for it.
     """
 
     abs_eta: tuple[float, ...]
@@ -74,53 +71,8 @@ class Absorber:
     cell: float
     efficiency: float
     match_sigmas: float
-    attenuation: float
-    attenuation_growth: float
-
-
-@kernel
-def iron_loss(beta_gamma: float, mass: float) -> float:
-    """Mean ionisation loss of charge 1 in iron (Bethe formula, PDG review eq. 34.5) [GeV/cm].
-
-    Radiation is left out: 2 % of the loss of a muon of 10 GeV (Groom, Mokhov, Striganov, ADNDT 78 (2001) 183).
-    """
-    bg2 = beta_gamma * beta_gamma
-    beta2 = bg2 / (1.0 + bg2)
-    ratio = ELECTRON_MASS / mass
-    t_max = 2.0 * ELECTRON_MASS * bg2 / (1.0 + 2.0 * math.sqrt(1.0 + bg2) * ratio + ratio * ratio)
-    x = math.log10(beta_gamma)
-    if x >= _HIGH:
-        delta = 2.0 * math.log(10.0) * x - _C
-    elif x >= _LOW:
-        delta = 2.0 * math.log(10.0) * x - _C + _A * (_HIGH - x) ** _EXPONENT
-    else:
-        delta = _DELTA0 * 10.0 ** (2.0 * (x - _LOW))
-    bracket = 0.5 * math.log(2.0 * ELECTRON_MASS * bg2 * t_max / (_I * _I)) - beta2 - 0.5 * delta
-    return _DENSITY * _K * _Z_OVER_A / beta2 * bracket
-
-
-def iron_range(mass: float, momentum: Floats) -> Floats:
-    """Range in iron in the continuous-slowing-down approximation.
-
-    Parameters
-    ----------
-    mass : float
-        Mass of a particle of charge 1 [GeV].
-    momentum : (n,) float64
-        Momenta [GeV] up to 500 masses.
-
-    Returns
-    -------
-    (n,) float64
-        Ranges [cm]; what lies below beta gamma 0.1 (30 um of iron for muons) is left out.
-    """
-    beta_gamma = np.geomspace(0.1, 1000.0, 4001)
-    loss = np.array([iron_loss(float(b), mass) for b in beta_gamma])
-    # dT = m beta d(beta gamma)
-    integrand = mass * beta_gamma / np.sqrt(1.0 + beta_gamma**2) / loss
-    steps = 0.5 * (integrand[1:] + integrand[:-1]) * np.diff(beta_gamma)
-    total = np.concatenate([[0.0], np.cumsum(steps)])
-    return np.asarray(np.interp(momentum / mass, beta_gamma, total))
+    quasi_elastic: float
+    regeneration: float
 
 
 @inline
@@ -174,40 +126,6 @@ def window_share(offset: float, sigma: float, window: float) -> float:
     return total / _N_AZIMUTH
 
 
-def scattering_size(momentum: Floats, mass: float, iron: float, lever: float) -> Floats:
-    """Standard deviation per direction of the place at the chambers from scattering in the absorber.
-
-    The iron is spread evenly over the lever arm; in each step the variance of the angle is that of Highland's formula
-    without its logarithm (PDG review, passage of particles through matter) at the momentum left there.
-
-    Parameters
-    ----------
-    momentum : (n,) float64
-        Momenta in front [GeV].
-    mass : float
-        Mass [GeV].
-    iron : float
-        Length of iron [cm].
-    lever : float
-        Distance from the front of the absorber to the chambers [cm].
-
-    Returns
-    -------
-    (n,) float64
-        [cm]; for particles that stop, what they collect until they have 50 MeV/c.
-    """
-    grid = np.geomspace(0.05, 200.0, 2000)
-    ranges = iron_range(mass, grid)
-    before = np.interp(momentum, grid, ranges)
-    variance = np.zeros_like(momentum)
-    for k in range(_N_STEP):
-        part = (k + 0.5) / _N_STEP
-        p = np.interp(before - part * iron, ranges, grid)
-        beta = p / np.hypot(p, mass)
-        variance += (lever * (1.0 - part) * 0.0136 / (beta * p)) ** 2 * iron / _N_STEP / _X0
-    return np.asarray(np.sqrt(variance))
-
-
 @kernel
 def _decay_tags(
     p: float, mass: float, c_tau: float, cosh_eta: float, radius: float, chamber: float, muon_p: Floats,
@@ -243,6 +161,83 @@ def _passing(ranges: Floats, iron: float, spread: float) -> Floats:
     return np.array([_normal((r - iron) / sigma) for r in ranges])
 
 
+def interactions(absorber: Absorber, species: str, sign: int, iron: float, momentum: Floats) -> Floats:
+    """Mean number of interactions on the way through iron that take a hadron away, energy loss included.
+
+    Parameters
+    ----------
+    absorber : Absorber
+        Its `quasi_elastic` is used.
+    species, sign, momentum
+        As in `flashdet.lut.hadrons.interaction_lengths`.
+    iron : float
+        [cm]
+
+    Returns
+    -------
+    (n,) float64
+        For particles that stop, with the cross sections at the lowest momentum from there on.
+    """
+    mass = {"pion": _PION_MASS, "kaon": _KAON_MASS, "proton": _PROTON_MASS}[species]
+    number = np.zeros_like(momentum)
+    for k in range(_N_STEP):
+        p = momentum_left(momentum, mass, (k + 0.5) / _N_STEP * iron)
+        inelastic, production = interaction_lengths(species, sign, p)
+        number += (absorber.quasi_elastic / production + (1.0 - absorber.quasi_elastic) / inelastic) * iron / _N_STEP
+    return number
+
+
+def punch_through(absorber: Absorber, species: str, iron: float, momentum: Floats) -> Floats:
+    """Part of the hadrons that get through, themselves or by a hadron from an interaction.
+
+    After n interactions on average it is exp(-n (1 - r)): each leaves on average r hadrons that go on as the first did.
+    Their momenta are spread evenly up to that of the first one, and they need that of a pion with the range of the
+    absorber, so r is `regeneration` times 1 - p_range/p. Averaged over both charges.
+
+    Parameters
+    ----------
+    absorber : Absorber
+    species : {"pion", "kaon", "proton"}
+        Kind.
+    iron : float
+        [cm]
+    momentum : (n,) float64
+        [GeV]
+
+    Returns
+    -------
+    (n,) float64
+        Whether they stop for their own loss of energy is not part of it.
+    """
+    grid = np.geomspace(0.1, 10.0, 400)
+    needed = float(np.interp(iron, iron_range(_PION_MASS, grid), grid))
+    left = absorber.regeneration * np.maximum(1.0 - needed / momentum, 0.0)
+    numbers = [interactions(absorber, species, sign, iron, momentum) for sign in (1, -1)]
+    return np.asarray(np.mean([np.exp(-n * (1.0 - left)) for n in numbers], axis=0))
+
+
+class _Way(NamedTuple):
+    """Muons on their way at one |eta|: what gets through and scatters, over momentum, and the windows of the tracks."""
+
+    momentum: Floats
+    passing: Floats
+    size: Floats
+    window: Floats
+
+
+def _decay_rates(absorber: Absorber, species: str, mass: float, abs_eta: float, momentum: Floats, way: _Way) -> Floats:
+    """(n, 2) probability to decay in front of the absorber, and to decay there into a muon that is tagged."""
+    return np.array(
+        [
+            _decay_tags(
+                float(p), mass, _C_TAU[species], math.cosh(abs_eta), absorber.radius, absorber.chamber_radius,
+                way.momentum, way.passing, way.size, absorber.cell**2 / 12.0, float(w),
+            )
+            for p, w in zip(momentum, way.window, strict=True)
+        ]
+    )  # fmt: skip
+
+
 def tag_probabilities(absorber: Absorber, abs_eta: float, momentum: Floats) -> dict[str, Floats]:
     """Probability of a tag of muons, pions, kaons and protons at one |eta|.
 
@@ -259,35 +254,27 @@ def tag_probabilities(absorber: Absorber, abs_eta: float, momentum: Floats) -> d
     """
     iron = float(np.interp(abs_eta, absorber.abs_eta, absorber.iron))
     spread = float(np.interp(abs_eta, absorber.abs_eta, absorber.spread))
-    cosh_eta = math.cosh(abs_eta)
-    lever = (absorber.chamber_radius - absorber.radius) * cosh_eta
-    cell2 = absorber.cell**2 / 12.0
+    lever = (absorber.chamber_radius - absorber.radius) * math.cosh(abs_eta)
+    cell = absorber.cell / math.sqrt(12.0)
     muon_p = np.geomspace(_P_MUON_LOW, _P_MUON_HIGH, _N_MUON)
-    passing = _passing(iron_range(_MUON_MASS, muon_p), iron, spread)
-    size = scattering_size(muon_p, _MUON_MASS, iron, lever)
     # what a track is expected to scatter if it is a muon sets the window
-    expected = scattering_size(momentum, _MUON_MASS, iron, lever)
-    window = absorber.match_sigmas * np.sqrt(expected**2 + cell2)
-    share = np.array(
-        [window_share(0.0, math.hypot(s, math.sqrt(cell2)), w) for s, w in zip(expected, window, strict=True)]
+    scattered = np.hypot(scattering_size(momentum, _MUON_MASS, iron, lever), cell)
+    window = absorber.match_sigmas * scattered
+    share = np.array([window_share(0.0, float(s), float(w)) for s, w in zip(scattered, window, strict=True)])
+    way = _Way(
+        muon_p,
+        _passing(iron_range(_MUON_MASS, muon_p), iron, spread),
+        scattering_size(muon_p, _MUON_MASS, iron, lever),
+        window,
     )
     tags = {"muon": absorber.efficiency * share * _passing(iron_range(_MUON_MASS, momentum), iron, spread)}
-    through = np.exp(-iron / (absorber.attenuation * (momentum / _P_REFERENCE) ** absorber.attenuation_growth))
     for species, mass in (("pion", _PION_MASS), ("kaon", _KAON_MASS), ("proton", _PROTON_MASS)):
-        alone = absorber.efficiency * through * _passing(iron_range(mass, momentum), iron, spread)
-        if species not in _C_TAU:
-            tags[species] = alone
-            continue
-        rates = np.array(
-            [
-                _decay_tags(
-                    float(p), mass, _C_TAU[species], cosh_eta, absorber.radius, absorber.chamber_radius, muon_p,
-                    passing, size, cell2, float(w),
-                )
-                for p, w in zip(momentum, window, strict=True)
-            ]
-        )  # fmt: skip
-        tags[species] = alone * (1.0 - rates[:, 0]) + absorber.efficiency * _TO_MUON[species] * rates[:, 1]
+        stays = _passing(iron_range(mass, momentum), iron, spread)
+        alone = absorber.efficiency * share * stays * punch_through(absorber, species, iron, momentum)
+        if species in _C_TAU:
+            rates = _decay_rates(absorber, species, mass, abs_eta, momentum, way)
+            alone = alone * (1.0 - rates[:, 0]) + absorber.efficiency * _TO_MUON[species] * rates[:, 1]
+        tags[species] = alone
     return tags
 
 

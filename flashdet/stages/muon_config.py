@@ -27,9 +27,8 @@ class AbsorberConfig(StrictModel):
 
     The defaults describe the ALICE 3 muon identifier. The iron, as a function of |eta|, is the range of the muons at
     half of the plateau of the map in :mod:`flashdet.lut.muon_map`, its spread the width of the rise of that map; so the
-    absorber's thickness is taken from there, and the rates of hadrons follow. The window and the growth of the
-    attenuation are chosen such that they agree best: pions within 35 % from 1.5 to 20 GeV/c, kaons within 50 % from 1.8
-    to 20 GeV/c, protons within 30 % from 2.5 to 10 GeV/c.
+    absorber's thickness is taken from there. The rates of hadrons follow from cross sections; one number, the
+    regeneration, is chosen such that those of the map agree best.
     """
 
     abs_eta: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.5)
@@ -40,20 +39,20 @@ class AbsorberConfig(StrictModel):
     """Iron of the same energy loss on a straight track's way to the chambers, calorimeter and coil included."""
     spread: tuple[float, ...] = (0.055, 0.076, 0.073, 0.082, 0.078, 0.122, 0.105, 0.170, 0.222)
     """Relative standard deviation of that, range straggling included."""
-    radius: Length = "150 cm"  # type: ignore[assignment]
-    """Radius where decays end because hadrons interact."""
+    radius: Length = "125 cm"  # type: ignore[assignment]
+    """Radius where decays end because hadrons interact: the front of the calorimeter."""
     chamber_radius: Length = "301 cm"  # type: ignore[assignment]
     """Radius of the chambers (AliceO2, Detectors/Upgrades/ALICE3/MID)."""
     cell: LengthOrZero = "4 cm"  # type: ignore[assignment]
     """Size of a chamber's cells (arXiv:2507.02817)."""
-    efficiency: float = Field(default=0.987, gt=0, le=1)
-    """Of the chambers; the default is the plateau of the map."""
-    match_sigmas: float = Field(default=5.0, gt=0)
+    efficiency: float = Field(default=0.992, gt=0, le=1)
+    """Of the chambers; with the window, the default has the plateau of the map, 0.987."""
+    match_sigmas: float = Field(default=3.0, gt=0)
     """Half width of the match window in standard deviations of scattering and cell."""
-    attenuation: Length = "18.8 cm"  # type: ignore[assignment]
-    """Iron by which the rate of pions falls by e at 3 GeV/c (beam test, arXiv:2604.00176)."""
-    attenuation_growth: float = Field(default=0.13, ge=0, lt=1)
-    """Power of the momentum with which that length grows."""
+    quasi_elastic: float = Field(default=0.5, ge=0, le=1)
+    """Part of the quasi-elastic interactions after which a hadron stays within the match window."""
+    regeneration: float = Field(default=0.22, ge=0, lt=1)
+    """Mean number of hadrons from an interaction that go on like the one before."""
 
     @model_validator(mode="after")
     def _check_lists(self) -> Self:

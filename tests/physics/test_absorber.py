@@ -11,16 +11,18 @@ from pydantic import ValidationError
 from scipy import stats
 from test_muon import make_tracks
 
+from flashdet.lut import absorber as module
 from flashdet.lut.absorber import (
     Absorber,
     build_absorber_maps,
     decay_muon,
-    iron_loss,
-    iron_range,
-    scattering_size,
+    interactions,
+    punch_through,
     tag_probabilities,
     window_share,
 )
+from flashdet.lut.hadrons import interaction_lengths, nucleon_cross_sections
+from flashdet.lut.iron import iron_loss, iron_range, momentum_left, scattering_size
 from flashdet.lut.muon_map import HADRON, HADRON_P, MUON, MUON_ETA, MUON_P
 from flashdet.rng import Draw
 from flashdet.species import SPECIES, SPECIES_MASS
@@ -32,8 +34,12 @@ from flashdet.testing import check_stage
 CARD = AbsorberConfig()
 ALICE = Absorber(**{field: getattr(CARD, field) for field in AbsorberConfig.model_fields})
 MUON_MASS, PION, KAON = SPECIES_MASS[1], SPECIES_MASS[2], SPECIES_MASS[3]
-#: Nothing but decays: what does not decay never comes through.
-NO_PUNCH = replace(ALICE, attenuation=1e-3, attenuation_growth=0.0)
+
+
+@pytest.fixture
+def only_decays(monkeypatch):
+    """What does not decay never comes through."""
+    monkeypatch.setattr(module, "punch_through", lambda absorber, species, iron, momentum: np.zeros(len(momentum)))
 
 
 def test_energy_loss_in_iron():
@@ -124,30 +130,99 @@ def sample_decays(p, mass, c_tau, branching, absorber, n=150_000):
 
 @pytest.mark.parametrize(("species", "c_tau", "branching"), [("pion", 780.45, 0.99988), ("kaon", 371.1, 0.6356)])
 @pytest.mark.parametrize("p", [1.6, 2.5, 6.0])
-def test_decays_in_flight_against_direct_simulation(species, c_tau, branching, p):
+def test_decays_in_flight_against_direct_simulation(species, c_tau, branching, p, only_decays):
     mass = SPECIES_MASS[SPECIES.index(species)]
-    rate, error = sample_decays(p, mass, c_tau, branching, NO_PUNCH)
-    model = tag_probabilities(NO_PUNCH, 0.0, np.array([p]))[species][0]
+    rate, error = sample_decays(p, mass, c_tau, branching, ALICE)
+    model = tag_probabilities(ALICE, 0.0, np.array([p]))[species][0]
     assert model == pytest.approx(rate, abs=4 * error + 0.03 * rate)
 
 
-def test_decay_probability_for_small_angles():
+def test_decay_probability_for_small_angles(only_decays):
     """Far above threshold nearly every pion's muon is found: 1 - exp(-L m/(p c tau))."""
     p = 12.0
-    wide = replace(NO_PUNCH, match_sigmas=50.0)
+    wide = replace(ALICE, match_sigmas=50.0)
     model = tag_probabilities(wide, 0.0, np.array([p]))["pion"][0]
-    assert model == pytest.approx(0.987 * (1 - math.exp(-150 * PION / (p * 780.45))), rel=0.02)
+    assert model == pytest.approx(0.992 * (1 - math.exp(-125 * PION / (p * 780.45))), rel=0.02)
 
 
-def test_beam_test_slope():
-    """Rate of pions of 3 GeV/c falls as exp(-L/18.8 cm) between 60 and 100 cm of iron (arXiv:2604.00176)."""
+# --- hadrons ---------------------------------------------------------------------------------------------------------
+def test_interaction_lengths_of_iron():
+    """132.1 g/cm2 for nucleons and 160.8 g/cm2 for pions (PDG), made for some 100 GeV; the model's factor is 5 %."""
+    proton = [interaction_lengths("proton", 1, np.array([100.0]))[i][0] for i in (0, 1)]
+    pion = [interaction_lengths("pion", 1, np.array([100.0]))[i][0] for i in (0, 1)]
+    for (inelastic, production), tabulated in ((proton, 132.1 / 7.874), (pion, 160.8 / 7.874)):
+        assert 0.95 * inelastic < tabulated < 1.05 * production
+
+
+def test_order_of_the_hadrons():
+    """At 3 GeV/c: no annihilation and few open channels for K+, annihilation of antiprotons."""
+    hadrons = (("kaon", 1), ("pion", 1), ("kaon", -1), ("proton", -1))
+    lengths = [interaction_lengths(*hadron, np.array([3.0]))[0][0] for hadron in hadrons]
+    assert lengths == sorted(lengths, reverse=True)
+    for species in ("pion", "kaon", "proton"):
+        for sign in (1, -1):
+            inelastic, production = interaction_lengths(species, sign, np.array([2.0, 20.0]))
+            assert (inelastic < production).all()
+    # charge symmetry of pions on a nucleus of nearly as many protons as neutrons
+    plus, minus = (interaction_lengths("pion", sign, np.array([3.0]))[0][0] for sign in (1, -1))
+    assert plus == pytest.approx(minus, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("species", "sign", "total", "elastic"), [("proton", 1, 40.0, 10.0), ("kaon", 1, 17.4, 3.1), ("pion", 1, 25.4, 4.5)]
+)
+def test_cross_sections_on_nucleons(species, sign, total, elastic):
+    """At 10 GeV/c, as the review of particle physics plots them, averaged over protons and neutrons."""
+    found = nucleon_cross_sections(species, sign, np.array([10.0]))
+    assert found[0][0] == pytest.approx(total, rel=0.05)
+    assert found[1][0] == pytest.approx(elastic, rel=0.15)
+
+
+def test_interactions_are_the_integral_over_the_way():
+    """Against small steps; faster pions lose little, so that the length at the start does."""
+    p, iron = 2.0, 80.0
+    steps = 4000
+    number, momentum = 0.0, p
+    for _ in range(steps):
+        inelastic, production = interaction_lengths("pion", 1, np.array([momentum]))
+        number += iron / steps * 0.5 * (1 / inelastic[0] + 1 / production[0])
+        energy = math.hypot(momentum, PION) - iron / steps * iron_loss(momentum / PION, PION)
+        momentum = math.sqrt(energy**2 - PION**2)
+    half = replace(ALICE, quasi_elastic=0.5)
+    assert interactions(half, "pion", 1, iron, np.array([p]))[0] == pytest.approx(number, rel=2e-3)
+    assert momentum_left(np.array([p]), PION, iron)[0] == pytest.approx(momentum, rel=2e-3)
+    fast = interactions(replace(ALICE, quasi_elastic=0.0), "pion", 1, iron, np.array([50.0]))[0]
+    assert fast == pytest.approx(iron / interaction_lengths("pion", 1, np.array([50.0]))[0][0], rel=5e-3)
+
+
+def test_punch_through_without_regeneration_is_exponential():
+    plain = replace(ALICE, regeneration=0.0)
+    n = [interactions(plain, "kaon", sign, 90.0, np.array([4.0]))[0] for sign in (1, -1)]
+    assert punch_through(plain, "kaon", 90.0, np.array([4.0]))[0] == pytest.approx(np.exp(-np.array(n)).mean())
+    # nothing that an interaction leaves can have the range of the absorber at 1 GeV/c
+    slow, fast = np.array([1.0]), np.array([10.0])
+    assert punch_through(ALICE, "pion", 100.0, slow) == punch_through(plain, "pion", 100.0, slow)
+    assert punch_through(ALICE, "pion", 100.0, fast) > 1.5 * punch_through(plain, "pion", 100.0, fast)
+
+
+def slope(absorber):
+    """Length in which the rate of pions of 3 GeV/c falls by e between 60 and 100 cm of iron [cm], without decays."""
     lengths = np.array([60.0, 70.0, 80.0, 90.0, 100.0])
     rates = []
     for length in lengths:
-        beam = replace(ALICE, abs_eta=(0.0, 1.0), iron=(length,) * 2, spread=(0.05,) * 2, radius=0.01)
+        beam = replace(absorber, abs_eta=(0.0, 1.0), iron=(length,) * 2, spread=(0.05,) * 2, radius=0.01)
         rates.append(tag_probabilities(beam, 0.0, np.array([3.0]))["pion"][0])
-    slope, _, _, _, _ = stats.linregress(lengths, np.log(rates))
-    assert -1 / slope == pytest.approx(18.8, rel=0.01)
+    return -1 / stats.linregress(lengths, np.log(rates))[0]
+
+
+def test_beam_test_slope():
+    """Pions of 3 GeV/c fall as exp(-L/18.8 cm) (arXiv:2604.00176): a prediction, no number of the model is from there.
+
+    The cross sections are known to 5 %; quasi-elastic scattering may take all pions out of the window or none.
+    """
+    assert 0.95 * slope(replace(ALICE, quasi_elastic=0.0, regeneration=0.0)) < 18.8
+    assert 1.05 * slope(replace(ALICE, quasi_elastic=1.0)) > 18.8
+    assert slope(ALICE) == pytest.approx(18.8, rel=0.05)
 
 
 @pytest.mark.parametrize("i_eta", range(8))
@@ -164,15 +239,51 @@ def test_muons_agree_with_the_map(i_eta):
     assert mine[above] == pytest.approx(np.array(MUON[i_eta])[above], abs=0.1)
 
 
-@pytest.mark.parametrize(
-    ("species", "low", "high", "tolerance"),
-    [("pion", 1.5, 20.0, 0.35), ("kaon", 1.8, 20.0, 0.50), ("proton", 2.5, 10.0, 0.30)],
-)
-def test_fake_rates_agree_with_the_map(species, low, high, tolerance):
+#: Relative error of the cross sections on iron: the factor to the compilation is known to 5 %; those of kaons with the
+#: two radii of the nucleus in use, of pions and their own, differ by 20 %.
+CROSS_SECTION = {"pion": 0.05, "kaon": 0.10, "proton": 0.05}
+
+
+def plausible(species, p):
+    """Relative error of the model at eta = 0 from what it is made of.
+
+    Hadrons that get through: exp(-n) with n known to the error of the cross sections, to 5 % of the iron, and to a
+    quarter of the quasi-elastic interactions. Decays: match windows of 2.5 to 4 standard deviations.
+    """
+    iron = ALICE.iron[0]
+    without, half = (
+        np.mean([interactions(replace(ALICE, quasi_elastic=q), species, sign, iron, p) for sign in (1, -1)], axis=0)
+        for q in (0.25, 0.5)
+    )
+    exponent = np.sqrt((half * math.hypot(CROSS_SECTION[species], 0.05)) ** 2 + (without - half) ** 2)
+    tags = tag_probabilities(ALICE, 0.0, p)[species]
+    through = ALICE.efficiency * punch_through(ALICE, species, iron, p)
+    window = [tag_probabilities(replace(ALICE, match_sigmas=s), 0.0, p)[species] / tags for s in (2.5, 4.0)]
+    return np.minimum(through / tags, 1.0) * (np.exp(exponent) - 1) + 0.5 * (window[1] - window[0])
+
+
+@pytest.mark.parametrize(("species", "low"), [("pion", 1.5), ("kaon", 1.5), ("proton", 2.5)])
+def test_fake_rates_agree_with_the_map(species, low):
+    """From where a particle's range exceeds the absorber (a muon of a decay's, for mesons) up to 20 GeV/c."""
     p = np.array(HADRON_P)
-    use = (p >= low) & (p <= high)
+    use = p >= low
     ratio = tag_probabilities(ALICE, 0.0, p)[species][use] / np.array(HADRON[species])[use]
-    assert (abs(ratio - 1) < tolerance).all(), ratio.round(2)
+    assert (abs(np.log(ratio)) < np.log1p(plausible(species, p[use]))).all(), ratio.round(2)
+
+
+def test_fake_rates_of_all_species_from_one_free_number():
+    """One number was adjusted; 24 rates agree with it to 16 % (root mean square), none is off by more than 50 %."""
+    p = np.array(HADRON_P)
+    tags = tag_probabilities(ALICE, 0.0, p)
+    logs = np.concatenate(
+        [
+            np.log(tags[s][p >= low] / np.array(HADRON[s])[p >= low])
+            for s, low in (("pion", 1.5), ("kaon", 1.5), ("proton", 2.5))
+        ]
+    )
+    assert len(logs) == 24
+    assert np.sqrt(np.mean(logs**2)) < 0.2
+    assert abs(logs).max() < math.log(1.5)
 
 
 def test_protons_stop_below_their_range():
