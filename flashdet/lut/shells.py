@@ -17,8 +17,9 @@ from flashdet.lut.layout import Layout
 #: Edges of shells lie this fraction inside their cylinder, so that what is made in a layer (a converted photon, at the
 #: layer's radius but for rounding) counts as made behind it: without a hit there.
 _INSIDE = 1e-7
-#: Cylinders nearer to the one before than this ratio do not begin a shell.
-_RATIO = 1.15
+#: Cylinders nearer to another one than this ratio do not begin a shell, unless they are inert and thicker than this
+#: [x/X0]: then much is made in them, and whether a particle crosses them decides its resolution.
+_RATIO, _THICK = 1.15, 0.005
 #: Widest shell of a layout with discs, in cm and as ratio of its edges: a disc at z is left out for particles from
 #: beyond r = z/sinh(eta), which is another radius for each eta.
 _WIDEST, _WIDEST_RATIO = 5.0, 1.6
@@ -91,9 +92,9 @@ def default_axes(layout: Layout) -> tuple[Axes, ...]:
 def production_radii(layout: Layout) -> tuple[float, ...]:
     """Edges of the shells of production radius outside the innermost one.
 
-    Every measuring cylinder begins a shell, and so does material between two of them unless it is close to one; shells
-    of layouts with discs are divided until they are narrow. They go on to the farthest layer, whether or not something
-    made there can be tracked.
+    Every measuring cylinder begins a shell, and so does material between two of them unless it is thin and close to
+    one; shells of layouts with discs are divided until they are narrow. They go on to the farthest layer, whether or
+    not something made there can be tracked.
 
     Parameters
     ----------
@@ -111,9 +112,11 @@ def production_radii(layout: Layout) -> tuple[float, ...]:
     for radius in measuring[1:]:
         if radius >= _RATIO * edges[-1]:
             edges.append(radius)
-    inert = sorted({layer.position for layer in cylinders if layer.is_inert and layer.position > edges[0]})
-    for radius in inert:
-        if all(max(radius, edge) >= _RATIO * min(radius, edge) for edge in edges):
+    inert = [layer for layer in cylinders if layer.is_inert and layer.position > edges[0]]
+    for layer in sorted(inert, key=lambda layer: layer.position):
+        radius = layer.position
+        is_apart = all(max(radius, edge) >= _RATIO * min(radius, edge) for edge in edges)
+        if is_apart or (layer.x_over_x0 > _THICK and radius not in edges):
             edges = sorted([*edges, radius])
     if discs:
         edges.append(max(edges[-1], max(disc.high for disc in discs)))
