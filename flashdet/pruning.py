@@ -8,6 +8,7 @@ writer's business, and so is what stands in the file.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,7 +112,7 @@ def prune(batch: EventBatch, kept: NDArray[np.bool_]) -> EventBatch:
     Returns
     -------
     EventBatch
-        Vertices keep their numbers. `POINTER` is -1 where the particle is gone.
+        Vertices keep their numbers. `POINTER` is -1 where the particle is gone. Particles have float32 for float64.
     """
     particle = batch["particle"]
     rows = np.flatnonzero(kept)
@@ -120,19 +121,32 @@ def prune(batch: EventBatch, kept: NDArray[np.bool_]) -> EventBatch:
     pruned = EventBatch({}, batch.weight_names)
     for name, table in batch.tables.items():
         if name == "particle":
-            pruned.add(Table(name, offsets, {c: v[rows] for c, v in table.items()}))
-            continue
-        columns = dict(table)
-        if POINTER in columns and len(kept):
-            index, sizes = columns[POINTER], np.diff(table.offsets)
+            table = Table(name, offsets, {c: _picked(v, rows) for c, v in table.items()})
+        elif POINTER in table and len(kept):
+            columns, sizes = dict(table), np.diff(table.offsets)
+            index = columns[POINTER]
             old = np.where(index >= 0, index + np.repeat(particle.offsets[:-1], sizes), 0)
             new = place[old] - np.repeat(offsets[:-1], sizes)
             columns[POINTER] = np.where((index >= 0) & kept[old], new, -1).astype(index.dtype)
-        pruned.add(Table(name, table.offsets, columns))
+            table = Table(name, table.offsets, columns)
+        pruned.tables[name] = table
     return pruned
 
 
+def _picked(values: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
+    """Some rows of a column; float64 becomes float32, as in files."""
+    picked = np.empty(len(rows), np.float32 if values.dtype == np.float64 else values.dtype)
+    _pick(values, rows, picked)
+    return picked
+
+
 # --- kernels ---------------------------------------------------------------------------------------------------------
+@kernel
+def _pick(values: NDArray[Any], rows: NDArray[np.int64], picked: NDArray[Any]) -> None:
+    for i in range(len(rows)):
+        picked[i] = values[rows[i]]
+
+
 @kernel
 def _choose_within(
     status: NDArray[np.int32],
