@@ -7,12 +7,17 @@ by ``examples/acts/simulate.py`` with pyacts 48.1.0.
 import shutil
 from pathlib import Path
 
+import awkward as ak
 import numpy as np
+import pandas as pd
 import pytest
+import uproot
 
 from flashdet.cli.main import execute
 from flashdet.errors import InputError
 from flashdet.io.samples.acts import find_events, read_acts
+from flashdet.io.samples.flat import pair_files, read_flat
+from flashdet.io.samples.mapping import read_map
 from flashdet.lut.catalog import load_lut
 from flashdet.lut.files import read_table
 from flashdet.lut.residuals import residuals
@@ -83,6 +88,59 @@ def test_order_of_rows_does_not_matter(copy):
     mixed = chunks(copy)[0]
     assert mixed.tracks.params == pytest.approx(expected.tracks.params)
     assert (mixed.tracks.label == expected.tracks.label).all()
+
+
+def root_files(folder):
+    """The stored events as the ROOT writers of ACTS lay them out: one entry per event, one vector per quantity."""
+    state = ["d0", "z0", "phi", "theta", "qop"]
+    bound = ["eLOC0", "eLOC1", "ePHI", "eTHETA", "eQOP"]
+    parts = ["vertex_primary", "vertex_secondary", "particle", "generation", "sub_particle"]
+    columns = ["particle_id_pv", "particle_id_sv", "particle_id_part", "particle_id_gen", "particle_id_subpart"]
+    particles, summary = {}, {}
+    for number, event in enumerate(find_events(FILES)):
+        p, t = pd.read_csv(event.particles), pd.read_csv(event.tracks)
+        q = pd.read_csv(event.parameters).set_index("trackId").loc[t["track_id"]]
+        barcode = t["particleId"].str.extract(r"vp=(\d+)\|vs=(\d+)\|p=(\d+)\|g=(\d+)\|sp=(\d+)").astype(np.uint32)
+        rows = {name: p[column].to_numpy(np.uint32) for name, column in zip(parts, columns, strict=True)}
+        rows |= {name: p[name].to_numpy() for name in ("particle_type", "px", "py", "pz", "vx", "vy", "vz")}
+        tracks = {f"majorityParticleId_{name}": barcode[i].to_numpy() for i, name in enumerate(parts)}
+        for name, ours in zip(bound, state, strict=True):
+            tracks[f"{name}_fit"] = q[ours].to_numpy()
+            tracks[f"err_{name}_fit"] = np.sqrt(q[f"var_{ours}"].to_numpy())
+            for other, theirs in zip(bound, state, strict=True):
+                key = f"var_{ours}" if ours == theirs else f"cov_{ours}{theirs}"
+                tracks[f"cov_{name}_{other}"] = q[key].to_numpy()
+        for store, values, key in ((particles, rows, "event_id"), (summary, tracks, "event_nr")):
+            store.setdefault(key, []).append(number)
+            for name, value in values.items():
+                store.setdefault(name, []).append(value)
+    paths = folder / "a.particles.root", folder / "a.tracksummary.root"
+    for path, tree, store in zip(paths, ("particles", "tracksummary"), (particles, summary), strict=True):
+        with uproot.recreate(path) as file:
+            file[tree] = {name: ak.Array(values) for name, values in store.items()}
+    return paths
+
+
+@pytest.mark.parametrize("name", ["acts_root", "acts_root_cov"])
+def test_root_summaries_say_the_same(tmp_path, name):
+    """The same events through the mappings of the ROOT writers: labels, parameters and covariances are equal."""
+    mapping = read_map(name)
+    ((particles, tracks),) = pair_files(root_files(tmp_path), mapping)
+    read, expected = list(read_flat(particles, tracks, mapping)), chunks(DATA)
+
+    def both(table, column):
+        return [np.concatenate([getattr(getattr(c, table), column) for c in some]) for some in (read, expected)]
+
+    for column in ("label", "pdg", "px", "pz", "vx"):
+        root, csv = both("particles", column)
+        assert root == pytest.approx(csv)
+    root, csv = both("tracks", "label")
+    assert (root == csv).all()
+    root, csv = both("tracks", "params")
+    assert root == pytest.approx(csv)
+    root, csv = both("tracks", "cov")
+    used = slice(None) if name == "acts_root_cov" else [0, 2]  # without correlations theta and q/p mix otherwise
+    assert root[:, used] == pytest.approx(csv[:, used])
 
 
 def test_fakes_belong_to_nobody_and_duplicates_come_last(copy):
