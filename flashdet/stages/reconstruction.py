@@ -30,9 +30,10 @@ from flashdet.kernels.grid import (
     unpack_shape,
 )
 from flashdet.kernels.helix import pseudorapidity, wrap_angle
-from flashdet.kernels.jit import inline, kernel
+from flashdet.kernels.jit import bare_kernel, inline, kernel
 from flashdet.kernels.nearest import lookup_nearest
-from flashdet.kernels.philox import normals, uniforms
+from flashdet.kernels.noise import normal_rows, uniform_rows
+from flashdet.kernels.philox import uniforms
 from flashdet.kernels.smear import smear_nearest, smear_shaped
 from flashdet.lut.pack import PackedLuts, PackedShapes
 from flashdet.species import SPECIES
@@ -42,8 +43,8 @@ from flashdet.stages.rows import Charged, Tracks
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-#: Slots of the random numbers of a particle.
-_SLOT_EFFICIENCY, _SLOT_YZ, _SLOT_ANGLES, _SLOT_MOMENTUM, _SLOT_SHAPE = range(5)
+#: Slots of the random numbers of a particle; the normal ones take three.
+_SLOT_EFFICIENCY, _SLOT_NORMALS, _SLOT_SHAPE = 0, 1, 4
 #: Counters, after 16 for queries outside an axis (axis, below or above, kept or rejected) ...
 INEFFICIENT, UNRECONSTRUCTABLE, OUT_OF_TABLE, NO_LUT, UNPHYSICAL = range(16, 21)
 #: ... and one per species for particles that use the LUT of another one.
@@ -75,25 +76,33 @@ class Response(NamedTuple):
 
 
 class Block(NamedTuple):
-    """What is known of the accepted particles of a block.
+    """What is known of the particles of a block, in the end of the accepted ones.
 
     Attributes
     ----------
     row, event, species : (n,) int64
         Row of ``charged``, event, and species whose LUT is used.
+    key, particle : (n,) uint64, int64
+        Counter word of the event and place in it, for random numbers.
+    draw : (n,) float64
+        Uniform number that decides.
     corner, weight, n_corners : (n, 8) int64, (n, 8) float64, (n,) int64
         From `flashdet.kernels.grid.enclose`.
-    numbers : (6, n) float64
-        Standard normal numbers.
+    numbers, bits : (6, n) float64, (2, n) uint64
+        Standard normal numbers, and scratch space for them.
     """
 
     row: Integers
     event: Integers
     species: Integers
+    key: NDArray[np.uint64]
+    particle: Integers
+    draw: Floats
     corner: Integers
     weight: Floats
     n_corners: Integers
     numbers: Floats
+    bits: NDArray[np.uint64]
 
 
 @inline
@@ -121,26 +130,41 @@ def _is_lost(
     return False
 
 
+@bare_kernel
+def _begin(
+    start: int, stop: int, event: int, offsets: Integers, particle_index: NDArray[np.int32],
+    event_keys: NDArray[np.uint64], key: np.uint64, block: Block,
+) -> int:  # fmt: skip
+    """Events and uniform numbers of the rows `start` to `stop`; `event` is that of the row before, or the first."""
+    for i in range(start, stop):
+        while i >= offsets[event + 1]:
+            event += 1
+        block.event[i - start], block.key[i - start], block.particle[i - start] = (
+            event,
+            event_keys[event],
+            particle_index[i],
+        )
+    uniform_rows(key, block.key, block.particle, _SLOT_EFFICIENCY, stop - start, block.draw)
+    return event
+
+
 @kernel
 def _accept(
-    start: int, stop: int, offsets: Integers, truth: Charged, event_keys: NDArray[np.uint64], dndeta: Floats,
-    response: Response, is_nearest: bool, is_efficiency_on: bool, key: np.uint64, place: Integers, block: Block,
-    counts: Integers,
+    start: int, stop: int, truth: Charged, dndeta: Floats, response: Response, is_nearest: bool,
+    is_efficiency_on: bool, failed: Integers, block: Block, counts: Integers,
 ) -> int:  # fmt: skip
-    """Fill a block with the accepted ones of the rows `start` to `stop`; return their number.
+    """Keep the accepted ones of the rows `start` to `stop` in a block; return their number.
 
-    `place` holds the event of the row before, and the first row that a LUT must not be asked about.
+    `failed` holds the first row that a LUT must not be asked about, or -1.
     """
     layout, efficiencies, cells = response.luts.layout, response.luts.efficiencies, response.luts.cells
     has_lut, corner, weight = response.has_lut, block.corner, block.weight
     cov, factor = np.empty(15), np.empty(25)
-    event, last_table, column, step, fn = place[0], -1, 0, 0, 0.0
+    last_event, last_table, column, step, fn = -1, -1, 0, 0, 0.0
     m = 0
     for i in range(start, stop):
-        while i >= offsets[event + 1]:
-            event += 1
-            last_table = -1
-        species = int(truth.species[i])
+        j = i - start
+        event, species = block.event[j], int(truth.species[i])
         if not has_lut[species]:
             species = nearest_species(int(truth.charge[i]), truth.mass[i], has_lut)
             if species < 0:
@@ -157,38 +181,24 @@ def _accept(
         else:
             status = check_query(species, nch, radius, eta, pt, layout)
             if not status & (REJECTED | FORBIDDEN | NOT_A_NUMBER):
-                if species != last_table:
-                    last_table = species
+                if species != last_table or event != last_event:
+                    last_event, last_table = event, species
                     column, step, fn = efficiency_column(species, nch, layout)
                 efficiency, n = enclose(
                     species, column, step, fn, radius, eta, pt, layout, efficiencies, cells, corner, weight, m
                 )
                 status |= INVALID if n == 0 else 0
         if status and _is_lost(species, status, (nch, radius, eta, pt), layout, counts):
-            if status & (FORBIDDEN | NOT_A_NUMBER) and place[1] < 0:
-                place[1] = i
+            if status & (FORBIDDEN | NOT_A_NUMBER) and failed[0] < 0:
+                failed[0] = i
             continue
+        is_seen = block.draw[j] <= efficiency or not is_efficiency_on
         block.row[m], block.event[m], block.species[m], block.n_corners[m] = i, event, species, n
-        draw = 0.0
-        if is_efficiency_on:
-            draw = uniforms(key, event_keys[event], truth.particle_index[i], _SLOT_EFFICIENCY)[0]
-        is_seen = draw <= efficiency or not is_efficiency_on
+        block.key[m], block.particle[m] = block.key[j], block.particle[j]
         # without a branch: the processor cannot guess this one
         counts[INEFFICIENT] += not is_seen
         m += is_seen
-    place[0] = event
     return m
-
-
-@kernel
-def _draw(m: int, truth: Charged, event_keys: NDArray[np.uint64], key: np.uint64, block: Block) -> None:
-    """Six normal numbers for each particle of a block."""
-    particle_index, numbers = truth.particle_index, block.numbers
-    for j in range(m):
-        event_key, index = event_keys[block.event[j]], particle_index[block.row[j]]
-        numbers[0, j], numbers[1, j] = normals(key, event_key, index, _SLOT_YZ)
-        numbers[2, j], numbers[3, j] = normals(key, event_key, index, _SLOT_ANGLES)
-        numbers[4, j], numbers[5, j] = normals(key, event_key, index, _SLOT_MOMENTUM)
 
 
 @kernel
@@ -224,8 +234,8 @@ def _smear(m: int, first: int, truth: Charged, response: Response, block: Block,
 
 @kernel
 def _smear_other(
-    m: int, first: int, truth: Charged, event_keys: NDArray[np.uint64], dndeta: Floats, response: Response,
-    smearing: int, is_nearest: bool, key: np.uint64, block: Block, tracks: Tracks,
+    m: int, first: int, truth: Charged, dndeta: Floats, response: Response, smearing: int, is_nearest: bool,
+    key: np.uint64, block: Block, tracks: Tracks,
 ) -> int:  # fmt: skip
     """The same in the bins of the LUTs, or with the shapes of full simulation.
 
@@ -249,7 +259,7 @@ def _smear_other(
         else:
             average_shape(block.corner, block.weight, j, block.n_corners[j], cells, shape)
             unpack_shape(shape, 1.0 / shape[15], 1.0, 1.0, cov, factor)
-            choice, _ = uniforms(key, event_keys[event], truth.particle_index[i], _SLOT_SHAPE)
+            choice, _ = uniforms(key, block.key[j], block.particle[j], _SLOT_SHAPE)
             cell, rest = choose_cell(species, radius, truth.eta[i], truth.pt[i], layout, cells, choice)
             smear_shaped(params, numbers, factor, cov, response.shapes, cell, rest, smearing)
             charge = math.copysign(1.0, truth.q_over_pt[i])
@@ -353,21 +363,23 @@ def reconstruct(
     """
     block = Block(
         np.empty(_BLOCK, np.int64), np.empty(_BLOCK, np.int64), np.empty(_BLOCK, np.int64),
-        np.empty((_BLOCK, 8), np.int64), np.empty((_BLOCK, 8)), np.empty(_BLOCK, np.int64), np.empty((6, _BLOCK)),
+        np.empty(_BLOCK, np.uint64), np.empty(_BLOCK, np.int64), np.empty(_BLOCK), np.empty((_BLOCK, 8), np.int64),
+        np.empty((_BLOCK, 8)), np.empty(_BLOCK, np.int64), np.empty((6, _BLOCK)), np.empty((2, _BLOCK), np.uint64),
     )  # fmt: skip
-    place = np.array([0, -1])
+    failed = np.full(1, -1)
     track_offsets[:] = 0
-    n = 0
+    n, event = 0, 0
     for start in range(0, offsets[-1], _BLOCK):
         stop = min(start + _BLOCK, offsets[-1])
-        m = _accept(
-            start, stop, offsets, truth, event_keys, dndeta, response, is_nearest, is_efficiency_on, key, place, block,
-            counts,
-        )  # fmt: skip
-        _draw(m, truth, event_keys, key, block)
+        event = _begin(start, stop, event, offsets, truth.particle_index, event_keys, key, block)
+        m = _accept(start, stop, truth, dndeta, response, is_nearest, is_efficiency_on, failed, block, counts)
+        numbers = block.numbers
+        for k in range(3):
+            slot = _SLOT_NORMALS + k
+            normal_rows(key, block.key, block.particle, slot, m, block.bits, numbers[2 * k], numbers[2 * k + 1])
         if is_nearest or len(response.shapes.bias) > 0:
             physical = _smear_other(
-                m, n, truth, event_keys, dndeta, response, smearing, is_nearest, key, block, tracks
+                m, n, truth, dndeta, response, smearing, is_nearest, key, block, tracks
             )  # fmt: skip
         else:
             physical = _smear(m, n, truth, response, block, tracks)
@@ -378,4 +390,4 @@ def reconstruct(
         n += physical
     for event in range(len(track_offsets) - 1):
         track_offsets[event + 1] += track_offsets[event]
-    return int(place[1])
+    return int(failed[0])
