@@ -205,6 +205,9 @@ def poisson_at(u: float, mean: float) -> int | np.int64:
     """
     if not mean > 0.0:
         return 0
+    # the probability of 0 comes first if the mean is below 1, and it is at least 1 - mean
+    if u < 1.0 - mean:
+        return 0
     mode = np.int64(mean)
     up = math.exp(mode * math.log(mean) - mean - log_factorial(mode))
     down = up

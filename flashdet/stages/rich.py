@@ -55,8 +55,10 @@ class Rich(Stage):
         crossings = cross(track, self.setup.magnetic_field, geometry)
         rings = make_rings(track, track.offsets, batch["event"]["key"], crossings, geometry, config, draw)
         hypotheses = compare_hypotheses(track, rings, crossings, geometry, config)
+        has_acceptance = np.zeros(track.n_rows, np.bool_)
+        has_acceptance[crossings.rows] = True
         columns: dict[str, NDArray[Any]] = {
-            "has_acceptance": crossings.optic >= 0,
+            "has_acceptance": has_acceptance,
             "has_signal": rings.has_signal,
             "angle": rings.angle,
             "angle_error": rings.angle_error,

@@ -18,17 +18,20 @@ from flashdet.stages.rich_config import Dispersion, RichConfig
 
 Floats = NDArray[np.float64]
 
-#: Places in an optic: how edges cut rings; index; photons at right angles; fixed resolution; geometry.
-EDGES, INDEX, PHOTONS, RESOLUTION, THICKNESS, GAP, GAP_INDEX, PIXEL, SPREAD, EDGE_A, EDGE_B = range(11)
+#: Places in an optic: how edges cut rings; index; photons at right angles; fixed resolution; edges; (n'/n)^2 - 1 with
+#: the index n' of the gap; factors of the three variances of a photon and of a denominator; half the thickness, gap and
+#: n/n' for the radius.
+EDGES, INDEX, PHOTONS, RESOLUTION, EDGE_A, EDGE_B, _EXIT, _PIXEL, _DEPTH, _ALONG, _SPREAD, _HALF, _GAP, _SNELL = range(
+    14
+)
 #: Derived: resolution and radius at saturation, width [cm] and number of the windows for rings.
-LIMIT_RESOLUTION, LIMIT_ANGLE, LIMIT_RADIUS, WINDOW, N_WINDOWS = range(11, 16)
-N_OPTIC = 16
+LIMIT_RESOLUTION, LIMIT_ANGLE, LIMIT_RADIUS, WINDOW, N_WINDOWS = range(14, 19)
+N_OPTIC = 19
 #: No edge (EDGES): fixed resolution and no ring radius; rectangle of half sides A and B; annulus of radii A and B.
 FREE, RECTANGLE, ANNULUS = 0.0, 1.0, 2.0
 
 #: Width of the window around a ring in which photons are taken for its own, in standard deviations of one photon.
 WINDOW_SIGMAS = 6.0
-_ROOT12 = math.sqrt(12.0)
 #: Index at which the coefficients of the dispersion were determined (O2Physics ``onTheFlyRichPid``).
 _DISPERSION_INDEX = 1.0307
 #: asin(x) = x sum_k a_k x^(2k), a_k = (2k)!/(4^k (k!)^2 (2k + 1)); and up to which x^2 these terms are exact to 1e-17.
@@ -125,15 +128,18 @@ def pack_optic(config: RichConfig, index: float, gap: float, edges: tuple[float,
     """
     row = [0.0] * N_OPTIC
     row[EDGES], row[EDGE_A], row[EDGE_B] = edges
-    row[INDEX], row[PHOTONS], row[THICKNESS] = index, photons_at_right_angle(config), config.radiator_thickness
+    row[INDEX], row[PHOTONS], thickness = index, photons_at_right_angle(config), config.radiator_thickness
     cosine = 1.0 / index
     row[LIMIT_ANGLE] = math.acos(cosine)
     if config.optics is None:
         assert config.single_photon_resolution is not None
         row[RESOLUTION] = row[LIMIT_RESOLUTION] = config.single_photon_resolution
         return row
-    row[GAP], row[GAP_INDEX], row[PIXEL] = gap, config.optics.gap_index, config.optics.pixel_size
-    row[SPREAD] = index_spread(index, config.optics.dispersion)
+    ratio, scale = config.optics.gap_index / index, index * index / gap
+    row[_EXIT], row[_SNELL] = ratio * ratio - 1.0, 1.0 / ratio
+    row[_PIXEL], row[_DEPTH] = (scale * config.optics.pixel_size) ** 2 / 12.0, (scale * thickness) ** 2 / 12.0
+    row[_ALONG], row[_SPREAD] = 0.5 * thickness * scale, (index_spread(index, config.optics.dispersion) / index) ** 2
+    row[_HALF], row[_GAP] = 0.5 * thickness, gap
     optic = np.array(row)
     sine = math.sqrt(1.0 - cosine * cosine)
     row[LIMIT_RESOLUTION] = math.sqrt(sum(photon_variances(cosine, sine, optic)))
@@ -168,17 +174,6 @@ def angle_of(square: float) -> float:
 
 
 @inline
-def cosine_and_sine(angle: float) -> tuple[float, float]:
-    """Cosine and sine of an angle between 0 and pi/2; a series below 0.35, exact to 1e-17, saves 15 ns."""
-    if angle > 0.35:
-        return math.cos(angle), math.sin(angle)
-    x = angle * angle
-    series = 1.0 - x / 72.0 * (1.0 - x / 110.0 * (1.0 - x / 156.0))
-    sine = angle * (1.0 - x / 6.0 * (1.0 - x / 20.0 * (1.0 - x / 42.0 * series)))
-    return math.sqrt((1.0 - sine) * (1.0 + sine)), sine
-
-
-@inline
 def photon_variances(cosine: float, sine: float, optic: Floats) -> tuple[float, float, float]:
     """Variances of the angle of one photon from the pixel, the unknown point of emission, and the wavelength.
 
@@ -198,18 +193,17 @@ def photon_variances(cosine: float, sine: float, optic: Floats) -> tuple[float, 
     pixel, emission, chromatic : float
         [rad^2]; the last one grows without bound towards the threshold.
     """
-    n, gap, thickness = optic[INDEX], optic[GAP], optic[THICKNESS]
-    ratio = optic[GAP_INDEX] / n
-    e3 = math.sqrt(cosine * cosine + ratio * ratio - 1.0)
-    slope = e3 / cosine
-    squared = n * n
-    by_place = squared * e3 * e3 * slope / gap
-    along = 1.0 + 0.5 * thickness / gap * squared * slope * slope * slope
-    by_depth = squared * e3 * sine * slope * slope / (gap * along)
-    pixel = by_place * optic[PIXEL] / _ROOT12
-    depth = by_depth * thickness / _ROOT12
-    colour = optic[SPREAD] / (n * cosine * sine)
-    return pixel * pixel, depth * depth, colour * colour
+    # one division for 1/cos and 1/(sin cos); constants of the tile are in the factors
+    inverse = 1.0 / (cosine * sine)
+    e3 = cosine * cosine + optic[_EXIT]
+    slope = math.sqrt(e3) * inverse * sine
+    square = slope * slope
+    by_depth = square / (1.0 + optic[_ALONG] * square * slope)
+    return (
+        optic[_PIXEL] * e3 * e3 * square,
+        optic[_DEPTH] * e3 * sine * sine * by_depth * by_depth,
+        optic[_SPREAD] * inverse * inverse,
+    )
 
 
 @inline
@@ -227,8 +221,8 @@ def ring_radius(cosine: float, sine: float, optic: Floats) -> float:
 
     (T/2) tan(theta) in the radiator and gap tan(theta') behind it, with Snell's law n sin(theta) = n' sin(theta').
     """
-    bent = optic[INDEX] * sine / optic[GAP_INDEX]
-    return 0.5 * optic[THICKNESS] * sine / cosine + optic[GAP] * bent / math.sqrt(1.0 - bent * bent)  # type: ignore[no-any-return]
+    bent = optic[_SNELL] * sine
+    return optic[_HALF] * sine / cosine + optic[_GAP] * bent / math.sqrt(1.0 - bent * bent)  # type: ignore[no-any-return]
 
 
 @inline

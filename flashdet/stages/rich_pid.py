@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flashdet.kernels.elementary import exp, log
+from flashdet.kernels.elementary import cosine_and_sine, exp, log
 from flashdet.kernels.jit import bare_kernel, inline
 from flashdet.stages.pid import CHARGE, MASS, N_SPECIES, log_momentum_variance
 from flashdet.stages.rich_config import RichConfig
@@ -38,7 +38,7 @@ from flashdet.stages.rich_likelihood import (
     positive_part,
     scale_of,
 )
-from flashdet.stages.rich_optics import ARC_LIMIT, INDEX, PHOTONS, cosine_and_sine, small_angle
+from flashdet.stages.rich_optics import ARC_LIMIT, INDEX, PHOTONS, small_angle
 from flashdet.stages.rich_rings import Rings
 from flashdet.stages.rich_tiles import Geometry
 
@@ -139,45 +139,47 @@ def _compare_kernel(
     for first in range(0, len(rows), _BLOCK):
         size = min(_BLOCK, len(rows) - first)
         n_rings = _sort(rows, first, size, found, place)
-        for j in range(size):
-            i = place[j]
-            _share(a, j, tgl[i], q_over_pt[i], cov[i], angle[i], angle_error[i], optics[tile[i]])
+        for k in range(size):
+            j, i = place[k], rows[place[k]]
+            _share(a, k, tgl[i], q_over_pt[i], cov[i], angle[i], angle_error[i], optics[tile[j]])
         if is_likelihood:
-            for j in range(n_rings):
-                i = place[j]
-                _share_of_ring(a, j, n_photons[i], background[i], optics[tile[i], PHOTONS] * kept[i], flat[tile[i]])
+            for k in range(n_rings):
+                j = place[k]
+                n, yield_ = n_photons[rows[j]], optics[tile[j], PHOTONS] * kept[j]
+                _share_of_ring(a, k, n, background[j], yield_, flat[tile[j]])
         for h in range(N_SPECIES):
             _distances(a, size, _SLOWNESS[h], is_wide)
-            for j in range(size):
-                expected[h, place[j]], n_sigma[h, place[j]] = a[_EXPECTED + j], a[_N_SIGMA + j]
+            for k in range(size):
+                i = rows[place[k]]
+                expected[h, i], n_sigma[h, i] = a[_EXPECTED + k], a[_N_SIGMA + k]
             if not is_likelihood:
                 continue
             square = CHARGE[h] * CHARGE[h]
             _of_rings(a, n_rings, square)
-            for j in range(n_rings, size):
-                i = place[j]
-                a[_VALUE + j] = _of_nothing(
-                    a, j, _SLOWNESS[h], square, u[i], v[i], density[i], threshold[i], outliers, optics[tile[i]]
+            for k in range(n_rings, size):
+                j = place[k]
+                a[_VALUE + k] = _of_nothing(
+                    a, k, _SLOWNESS[h], square, u[j], v[j], density[j], threshold[j], outliers, optics[tile[j]]
                 )
             if gas_yield > 0.0:
-                for j in range(size):
-                    ratio = _SLOWNESS[h] * a[_SLOW + j] / (1.0 - a[_LIMIT + j])
-                    a[_VALUE + j] += log_gas(n_gas[place[j]], ratio, gas_yield * square, gas_index, outliers)
-            for j in range(size):
-                log_likelihood[h, place[j]] = a[_VALUE + j]
+                for k in range(size):
+                    ratio = _SLOWNESS[h] * a[_SLOW + k] / (1.0 - a[_LIMIT + k])
+                    a[_VALUE + k] += log_gas(n_gas[rows[place[k]]], ratio, gas_yield * square, gas_index, outliers)
+            for k in range(size):
+                log_likelihood[h, rows[place[k]]] = a[_VALUE + k]
 
 
 @inline
 def _sort(rows: Integers, first: int, size: int, found: NDArray[np.bool_], place: Integers) -> int:
-    """Rows of a block, those with a ring in front; their number."""
+    """Crossings of a block, those with a ring in front; the number of these."""
     n_rings, last = 0, size
-    for i in rows[first : first + size]:
-        if found[i]:
-            place[n_rings] = i
+    for j in range(first, first + size):
+        if found[rows[j]]:
+            place[n_rings] = j
             n_rings += 1
         else:
             last -= 1
-            place[last] = i
+            place[last] = j
     return n_rings
 
 

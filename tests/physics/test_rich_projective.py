@@ -67,6 +67,14 @@ def straight(eta, species=ELECTRON, p=1e3, **settings):
     return make_tracks(species, p / np.cosh(eta), eta, 0.1, np.zeros(15), smear=False, **settings)
 
 
+def crossed(track, geometry, bz=2.0):
+    """Tile of every track, -1 outside, and its place on it."""
+    found, n = cross(track, bz, geometry), len(track["pt_true"])
+    tile, place = np.full(n, -1), np.zeros((2, n))
+    tile[found.rows], place[:, found.rows] = found.optic, (found.u, found.v)
+    return tile, *place
+
+
 # --- geometry --------------------------------------------------------------------------------------------------------
 def test_sectors_are_the_published_ones():
     sectors = lay_out(Tiles(), 2.0)
@@ -128,7 +136,7 @@ def test_hits_lie_on_the_tile_where_the_helix_meets_it():
     track = make_tracks(PION, pt, eta, phi, np.zeros(15), vertex=vertex, sign=sign, smear=False)["track"]
     for n_phi in (None, 36):
         geometry = make_geometry(config(tiles={"n_azimuthal_tiles": n_phi}))
-        found = cross(track, 2.0, geometry)
+        tile, along, aside = crossed(track, geometry)
         sectors = lay_out(Tiles(), 2.0)
         checked = 0
         for i in range(n):
@@ -147,15 +155,15 @@ def test_hits_lie_on_the_tile_where_the_helix_meets_it():
             if not hits:
                 continue
             candidates = {j: m for _, j, m in hits}
-            j = found.optic[i]
+            j = tile[i]
             if j < 0:
                 continue
             assert j in candidates
             m, q = candidates[j], sectors[j]
             u = (z[m] - q.z) * math.cos(q.tilt) - (r[m] - q.r) * math.sin(q.tilt)
-            assert found.u[i] == pytest.approx(u, abs=0.15)
-            assert found.v[i] == pytest.approx(v[m], abs=0.1)
-            assert abs(found.v[i]) <= (1e-9 if n_phi is None else q.r * math.tan(math.pi / 36) + 0.6)
+            assert along[i] == pytest.approx(u, abs=0.15)
+            assert aside[i] == pytest.approx(v[m], abs=0.1)
+            assert abs(aside[i]) <= (1e-9 if n_phi is None else q.r * math.tan(math.pi / 36) + 0.6)
             checked += 1
         assert checked > 0.9 * n
 
