@@ -240,9 +240,15 @@ def _exponent(buffer: NDArray[np.uint8], i: int, stop: int) -> tuple[int, int, i
     return sign * e, i, status
 
 
+@inline
+def _is_end(buffer: NDArray[np.uint8], i: int, stop: int) -> bool:
+    """Tell whether a number may end here."""
+    return bool(i >= stop or buffer[i] == 32 or buffer[i] == 10 or buffer[i] == 13)
+
+
 @kernel
 def _general_double(buffer: NDArray[np.uint8], i: int, stop: int) -> tuple[float, int, int]:
-    """Any decimal number; it ends at white space or at `stop`."""
+    """Any decimal number; it ends at a blank, at the end of the line or at `stop`."""
     negative = False
     if i < stop and (buffer[i] == 45 or buffer[i] == 43):
         negative = buffer[i] == 45
@@ -251,7 +257,7 @@ def _general_double(buffer: NDArray[np.uint8], i: int, stop: int) -> tuple[float
     if status == BAD:
         return 0.0, i, BAD
     e, i, status_e = _exponent(buffer, i, stop)
-    if status_e == BAD or (i < stop and buffer[i] > 32):
+    if status_e == BAD or not _is_end(buffer, i, stop):
         return 0.0, i, BAD
     value = to_double(w, q + e)
     if status == UNDECIDED and value == to_double(w + _ONE, q + e):
@@ -304,7 +310,7 @@ def read_int(buffer: NDArray[np.uint8], i: int, stop: int) -> tuple[int, int, in
         i == first
         or i - first > 18
         or value > 2147483648 - (0 if negative else 1)
-        or (i < stop and buffer[i] > 32 and buffer[i] != 44 and buffer[i] != 93)
+        or not (_is_end(buffer, i, stop) or buffer[i] == 44 or buffer[i] == 93)
     ):
         status = BAD
     return (-value if negative else value), i, status

@@ -280,6 +280,9 @@ def test_attributes_may_stand_anywhere_for_pyhepmc_too(tmp_path, careful, place)
         lambda t: t.replace("U GEV MM", "U GEV MM\nC 1 1\nC 1 1"),
         lambda t: t.replace("N 1", "N "),
         lambda t: t.replace("0 0 -2 0", "0 0 -2 0\t"),
+        lambda t: t.replace("0.0078", "0.0-078"),  # numbers that nobody wants
+        lambda t: t.replace("10001 10002 0", "10001 1.5 0"),
+        lambda t: t.replace("U GEV MM", "U GEV MM\nF 1 2 0.1 0.2 3 0.4 0.5\x12 0 0"),
     ],
 )
 def test_what_pyhepmc_would_not_be_given_is_refused(tmp_path, change):

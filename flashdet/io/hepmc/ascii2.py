@@ -14,7 +14,18 @@ from numpy.typing import NDArray
 
 from flashdet.io.hepmc import buffers, codes
 from flashdet.io.hepmc.buffers import Buffers
-from flashdet.io.hepmc.fields import double, integer, line_end, next_line, record, skip, starts_with, units
+from flashdet.io.hepmc.fields import (
+    double,
+    integer,
+    is_blank_line,
+    line_end,
+    next_line,
+    record,
+    skip,
+    skip_integers,
+    starts_with,
+    units,
+)
 from flashdet.io.hepmc.listing import reader_of
 from flashdet.io.hepmc.order import sort_event
 from flashdet.io.hepmc.written import lines2
@@ -76,13 +87,13 @@ def _head(text: Text, i: int, stop: int, b: Buffers, event: int) -> tuple[int, i
         code, i, signal = integer(text, i, stop)
     if code == OK:
         b.header[event, buffers.ATTRIBUTES + codes.SIGNAL] = signal
-        code, i = skip(text, i, stop, 1)  # signal vertex
+        code, i = skip_integers(text, i, stop, 1)  # signal vertex
     if code == OK:
         code, i, n_vertices = integer(text, i, stop)
     if code == OK and (n_vertices < 0 or n_vertices > (stop - i) // _SHORTEST + 1):
         code = codes.VERTEX_COUNT
     if code == OK:
-        code, i = skip(text, i, stop, 2)  # beams
+        code, i = skip_integers(text, i, stop, 2)  # beams
     if code == OK:
         code, i = _weights(text, i, stop, b, event)
     return code, i, n_vertices
@@ -142,7 +153,7 @@ def _particle(text: Text, i: int, stop: int, b: Buffers, p: int) -> tuple[int, i
     b.ints[buffers.END, p] = end
     code, i, n_flow = integer(text, i, stop)
     if code == OK:
-        code, i = skip(text, i, stop, 2 * n_flow)
+        code, i = skip_integers(text, i, stop, 2 * n_flow)
     if code == OK:
         code, i = line_end(text, i, stop)
     return code, i
@@ -220,7 +231,7 @@ def _head_line(text: Text, i: int, stop: int, b: Buffers, event: int, names: Tex
         return record(text, i + 1, stop, b, event, codes.HEAVY_ION, codes.HEAVY_ION_FIELDS)
     if kind == 78:  # N: the names were read before; all events must have the same
         return (OK if starts_with(text, i, stop, names) else codes.IRREGULAR), i
-    return (OK if kind == 10 or kind == 13 else codes.UNKNOWN_LINE), i
+    return (OK if is_blank_line(text, i, stop) else codes.UNKNOWN_LINE), i
 
 
 @kernel

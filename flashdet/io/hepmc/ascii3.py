@@ -20,6 +20,7 @@ from flashdet.io.hepmc.fields import (
     double,
     integer,
     integer_at,
+    is_blank_line,
     line_end,
     named_value,
     next_line,
@@ -268,7 +269,7 @@ def _event(
             code, i = weights(text, i + 1, stop, b, event)
         elif kind == 85:  # U
             code, i = units(text, i, stop, b, event)
-        elif kind != 10 and kind != 13:
+        elif not is_blank_line(text, i, stop):
             return codes.UNKNOWN_LINE, i
         if code != OK:
             return code, i

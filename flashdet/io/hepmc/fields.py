@@ -38,6 +38,12 @@ def at_end(text: Text, i: int, stop: int) -> bool:
     return i >= stop or text[i] == 10 or text[i] == 13
 
 
+@inline
+def is_blank_line(text: Text, i: int, stop: int) -> bool:
+    """Tell whether a line of nothing begins here."""
+    return bool(text[i] == 10 or (text[i] == 13 and i + 1 < stop and text[i + 1] == 10))
+
+
 @kernel
 def next_line(text: Text, i: int, stop: int) -> int:
     """First byte of the next line."""
@@ -141,16 +147,21 @@ def record(
 
 @kernel
 def skip(text: Text, i: int, stop: int, n: int) -> tuple[int, int]:
-    """Step over `n` numbers whose value nobody wants; each must be there and look like a number."""
+    """Step over `n` finite numbers whose value nobody wants."""
     for _ in range(n):
-        i = blanks(text, i, stop)
-        if at_end(text, i, stop):
-            return codes.SHORT_LINE, i
-        while i < stop and text[i] > 32:
-            c = text[i]
-            if not (48 <= c <= 57 or c == 43 or c == 45 or c == 46 or c == 69 or c == 101):
-                return codes.BAD_NUMBER, i
-            i += 1
+        code, i, _ = double(text, i, stop)
+        if code != OK:
+            return code, i
+    return OK, i
+
+
+@kernel
+def skip_integers(text: Text, i: int, stop: int, n: int) -> tuple[int, int]:
+    """Step over `n` integers whose value nobody wants."""
+    for _ in range(n):
+        code, i, _ = integer(text, i, stop)
+        if code != OK:
+            return code, i
     return OK, i
 
 
