@@ -183,10 +183,10 @@ def choose_neutrals(
         for j in range(n, n_neutral):
             i = rows[j]
             px, py, x, y = particles.px[i], particles.py[i], particles.vx[i], particles.vy[i]
-            from_axis, across = math.sqrt(x * x + y * y), math.sqrt(px * px + py * py)
+            across2 = px * px + py * py
             rows[n] = i
             # a photon along the beam has no azimuth and reaches no surface
-            n += may_hit(from_axis, particles.vz[i], across, particles.pz[i], 0.0, surfaces) & (across > 0.0)
+            n += may_hit(abs(x) + abs(y), particles.vz[i], across2, particles.pz[i], 0.0, surfaces) & (across2 > 0.0)
         if len(is_gone) > 0:
             n_left = row_offsets[event]
             for j in range(row_offsets[event], n):
@@ -298,7 +298,7 @@ def make_deposits(
             surface[i], deposit_of[i] = -1, -1
             tgl, charge, pt = charged.tgl[i], float(charged.charge[i]), charged.pt[i]
             x, y, z, k = charged.vx[i], charged.vy[i], charged.vz[i], curvature(charge / pt, bz)
-            if not may_hit(math.sqrt(x * x + y * y), z, 1.0, tgl, k, surfaces):
+            if not may_hit(abs(x) + abs(y), z, 1.0, tgl, k, surfaces):
                 continue
             phi = charged.phi[i]
             hit, path, x, y, z = first_hit(x, y, z, math.cos(phi), math.sin(phi), tgl, k, surfaces)

@@ -21,7 +21,7 @@ _MAX_ANGLE = 2.0 * math.pi * MAX_TURNS
 
 
 @inline
-def may_hit(from_axis: float, z: float, across: float, along: float, k: float, surfaces: Floats) -> bool:
+def may_hit(from_axis: float, z: float, across2: float, along: float, k: float, surfaces: Floats) -> bool:
     """False if no surface can be met.
 
     The way to a cylinder is at least its distance, however the path bends, and a circle gets no farther from the axis
@@ -30,9 +30,9 @@ def may_hit(from_axis: float, z: float, across: float, along: float, k: float, s
     Parameters
     ----------
     from_axis, z : float
-        Start point: distance to the z axis, z [cm].
-    across, along : float
-        Transverse and longitudinal momentum, or 1 and the slope; only their ratio counts, which may be infinite.
+        Start point: distance to the z axis or more, z [cm].
+    across2, along : float
+        Squared transverse and longitudinal momentum, or 1 and the slope; their ratio counts, which may be infinite.
     k : float
         Curvature [1/cm], 0 for a straight line.
     surfaces : (n_surfaces, 4) float64
@@ -47,8 +47,9 @@ def may_hit(from_axis: float, z: float, across: float, along: float, k: float, s
     for i in range(surfaces.shape[0]):
         if surfaces[i, 0] == CYLINDER:
             radius = surfaces[i, 1]
-            ends = abs(along) * (radius - from_axis) <= across * (surfaces[i, 2] + abs(z))
-            possible |= ends & (farthest > abs(k) * radius)
+            # in squares, which spares the caller a root
+            way, room = along * max(radius - from_axis, 0.0), surfaces[i, 2] + abs(z)
+            possible |= (way * way <= across2 * room * room) & (farthest > abs(k) * radius)
         else:
             possible |= (surfaces[i, 1] - z) * along > 0.0
     return possible
