@@ -23,10 +23,10 @@ from flashdet.stages.rich_optics import (
     LIMIT_RESOLUTION,
     PHOTONS,
     WINDOW_SIGMAS,
+    background_photons,
     kept_fraction,
     ring_radius,
 )
-from flashdet.stages.rich_rings import background_photons
 
 Floats = NDArray[np.float64]
 

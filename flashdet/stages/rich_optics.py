@@ -18,12 +18,12 @@ from flashdet.stages.rich_config import Dispersion, RichConfig
 
 Floats = NDArray[np.float64]
 
-#: Places in an optic: how edges cut rings; index; photons at right angles; fixed resolution; edges; (n'/n)^2 - 1 with
-#: the index n' of the gap; factors of the three variances of a photon and of a denominator; half the thickness, gap and
-#: n/n' for the radius.
-EDGES, INDEX, PHOTONS, RESOLUTION, EDGE_A, EDGE_B, _EXIT, _PIXEL, _DEPTH, _ALONG, _SPREAD, _HALF, _GAP, _SNELL = range(
-    14
-)
+#: Places in an optic: how edges cut rings, photons at right angles, edges.
+EDGES, PHOTONS, EDGE_A, EDGE_B = range(4)
+#: What rings are made of: index, fixed resolution, (n'/n)^2 - 1 with the index n' of the gap, factors of the three
+#: variances of a photon and of a denominator, half the thickness, gap and n/n' for the radius.
+INDEX, RESOLUTION, _EXIT, _PIXEL, _DEPTH, _ALONG, _SPREAD, _HALF, _GAP, _SNELL = range(4, 14)
+N_RING = 10
 #: Derived: resolution and radius at saturation, width [cm] and number of the windows for rings.
 LIMIT_RESOLUTION, LIMIT_ANGLE, LIMIT_RADIUS, WINDOW, N_WINDOWS = range(14, 19)
 N_OPTIC = 19
@@ -174,7 +174,9 @@ def angle_of(square: float) -> float:
 
 
 @inline
-def photon_variances(cosine: float, sine: float, optic: Floats) -> tuple[float, float, float]:
+def photon_variances(
+    cosine: float, sine: float, optic: Floats, step: int = 1, first: int = 0
+) -> tuple[float, float, float]:
     """Variances of the angle of one photon from the pixel, the unknown point of emission, and the wavelength.
 
     Derivatives of the angle for a track at right angles to the radiator and a photon along one axis of the pixels:
@@ -185,8 +187,11 @@ def photon_variances(cosine: float, sine: float, optic: Floats) -> tuple[float, 
     ----------
     cosine, sine : float
         Of the Cherenkov angle.
-    optic : (N_OPTIC,) float64
-        Tile of the projective model.
+    optic : float64
+        Tile: an optic; or more of them, with the value of each place `step` behind that of the last one and the first
+        at `first`.
+    step, first : int
+        For that.
 
     Returns
     -------
@@ -195,34 +200,56 @@ def photon_variances(cosine: float, sine: float, optic: Floats) -> tuple[float, 
     """
     # one division for 1/cos and 1/(sin cos); constants of the tile are in the factors
     inverse = 1.0 / (cosine * sine)
-    e3 = cosine * cosine + optic[_EXIT]
+    e3 = cosine * cosine + optic[_EXIT * step + first]
     slope = math.sqrt(e3) * inverse * sine
     square = slope * slope
-    by_depth = square / (1.0 + optic[_ALONG] * square * slope)
+    by_depth = square / (1.0 + optic[_ALONG * step + first] * square * slope)
     return (
-        optic[_PIXEL] * e3 * e3 * square,
-        optic[_DEPTH] * e3 * sine * sine * by_depth * by_depth,
-        optic[_SPREAD] * inverse * inverse,
+        optic[_PIXEL * step + first] * e3 * e3 * square,
+        optic[_DEPTH * step + first] * e3 * sine * sine * by_depth * by_depth,
+        optic[_SPREAD * step + first] * inverse * inverse,
     )
 
 
 @inline
-def photon_variance(cosine: float, sine: float, optic: Floats) -> float:
+def photon_variance(cosine: float, sine: float, optic: Floats, step: int = 1, first: int = 0) -> float:
     """Variance of the angle of one photon [rad^2], of either model; parameters as in :func:`photon_variances`."""
-    if optic[EDGES] == FREE:
-        return optic[RESOLUTION] * optic[RESOLUTION]  # type: ignore[no-any-return]
-    pixel, depth, colour = photon_variances(cosine, sine, optic)
-    return pixel + depth + colour
+    pixel, depth, colour = photon_variances(cosine, sine, optic, step, first)
+    fixed = optic[RESOLUTION * step + first]
+    # one model has the first term only, the other one the rest
+    return fixed * fixed + pixel + depth + colour  # type: ignore[no-any-return]
 
 
 @inline
-def ring_radius(cosine: float, sine: float, optic: Floats) -> float:
+def ring_radius(cosine: float, sine: float, optic: Floats, step: int = 1, first: int = 0) -> float:
     """Radius of the ring on the photon detectors [cm], for photons from the middle of the radiator.
 
     (T/2) tan(theta) in the radiator and gap tan(theta') behind it, with Snell's law n sin(theta) = n' sin(theta').
+    Parameters as in :func:`photon_variances`.
     """
-    bent = optic[_SNELL] * sine
-    return optic[_HALF] * sine / cosine + optic[_GAP] * bent / math.sqrt(1.0 - bent * bent)  # type: ignore[no-any-return]
+    bent = optic[_SNELL * step + first] * sine
+    inside, gap = optic[_HALF * step + first], optic[_GAP * step + first]
+    return inside * sine / cosine + gap * bent / math.sqrt(1.0 - bent * bent)  # type: ignore[no-any-return]
+
+
+@inline
+def background_photons(density: float, radius: float, kept: float, optic: Floats) -> float:
+    """Mean number of background photons in the window around a ring.
+
+    Parameters
+    ----------
+    density : float
+        Hits per area [1/cm^2].
+    radius, kept : float
+        Of the ring [cm], and its share on the tile.
+    optic : (N_OPTIC,) float64
+        Tile.
+
+    Returns
+    -------
+    float
+    """
+    return density * 2.0 * math.pi * radius * kept * optic[WINDOW]  # type: ignore[no-any-return]
 
 
 @inline

@@ -1,7 +1,8 @@
-"""Photons of a RICH: signal, dark counts and photons of other rings, and the rings that are found among them.
+"""Rings of a RICH: signal, dark counts and photons of other rings, and the rings that are found among them.
 
-Made from generated particles only. Single hits are not simulated: a ring is its number of photons and its angle. What
-is concluded from a ring is in :mod:`flashdet.stages.rich_pid`.
+Made from generated particles only, whose own photons are made in :mod:`flashdet.stages.rich_light`. Single hits are not
+simulated: a ring is its number of photons and its angle. What is concluded from a ring is in
+:mod:`flashdet.stages.rich_pid`.
 """
 
 from __future__ import annotations
@@ -17,35 +18,40 @@ from numpy.typing import NDArray
 from flashdet.kernels.elementary import cosine_and_sine
 from flashdet.kernels.factorial import log_factorial
 from flashdet.kernels.jit import bare_kernel, inline
-from flashdet.kernels.philox import normals, poisson, poisson_at, uniforms
+from flashdet.kernels.philox import normals, poisson_at, uniforms
 from flashdet.rng import Draw
 from flashdet.stages.rich_config import RichConfig
 from flashdet.stages.rich_crossing import Crossings
+from flashdet.stages.rich_light import (
+    ANGLE,
+    BLOCK,
+    COSINE,
+    N_VALUES,
+    RADIUS,
+    SINE,
+    VARIANCE,
+    gas_kernel,
+    gather,
+    rings_of_block,
+    signal_kernel,
+)
 from flashdet.stages.rich_optics import (
-    EDGES,
-    FREE,
-    INDEX,
     LIMIT_ANGLE,
     LIMIT_RADIUS,
     LIMIT_RESOLUTION,
     N_WINDOWS,
     PHOTONS,
-    RESOLUTION,
-    WINDOW,
     WINDOW_SIGMAS,
-    angle_of,
+    background_photons,
     kept_fraction,
-    photon_variance,
-    ring_radius,
 )
 from flashdet.stages.rich_tiles import Geometry
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-#: Slots of the random numbers of a track: photons of its ring and of the background; angle and ghosts; gas; place of a
-#: ghost. Both numbers of the first two slots are used: each slot costs 30 ns.
-_SLOT_PHOTONS, _SLOT_ANGLE, _SLOT_GAS, _SLOT_GHOST = 0, 1, 2, 3
+#: Slots of the random numbers of a track, besides those of its photons.
+_SLOT_ANGLE, _SLOT_GHOST = 1, 3
 #: Variance of a photon that lies anywhere in the window, in units of the resolution of one photon.
 _FLAT = WINDOW_SIGMAS**2 / 12.0
 _ROOT2 = math.sqrt(2.0)
@@ -126,26 +132,26 @@ def make_rings(
     n_photons, n_gas, found = np.zeros(n, np.int32), np.zeros(n, np.int32), np.zeros(n, np.bool_)
     angle, error = np.full(n, np.nan), np.full(n, np.nan)
     signal, threshold = np.empty((2, n_inside), np.int32)
-    square, windows, chance, kept, background = np.empty((5, n_inside))
+    true, variance, windows, chance, kept, background = np.empty((6, n_inside))
+    values, place, optics = np.empty(N_VALUES), np.empty(BLOCK, np.int64), geometry.optics
     index = track["particle_index"]
     rows, tile, u, v = crossings.rows, crossings.optic, crossings.u, crossings.v
     pt, eta, mass, charge = track["pt_true"], track["eta_true"], track["mass_true"], track["charge_true"]
-    _signal_kernel(
-        rows, offsets, event_key, index, pt, eta, mass, charge, tile, u, v, geometry.optics, draw.key, signal, square,
-        windows, chance,
+    signal_kernel(
+        rows, offsets, event_key, index, pt, eta, mass, charge, tile, u, v, optics, draw.key, values, place,
+        signal, true, variance, windows, chance,
     )  # fmt: skip
     gas = config.gas
     if gas is not None:
         light = gas.photon_yield * gas.length
-        _gas_kernel(
-            rows, offsets, event_key, index, pt, eta, mass, charge, gas.refractive_index, light, draw.key, n_gas
-        )
+        gas_kernel(rows, offsets, event_key, index, pt, eta, mass, charge, gas.refractive_index, light, draw.key, n_gas)
     density = _densities(offsets, crossings, signal, geometry, config)
     significance = 0.0 if config.background is None else config.background.min_significance
     n_ghosts = _ring_kernel(
-        rows, offsets, event_key, index, tile, u, v, geometry.optics, signal, square, windows, chance, density,
-        config.min_photons, significance, draw.key, n_photons, found, angle, error, kept, background, threshold,
+        rows, offsets, event_key, index, tile, u, v, optics, signal, true, variance, windows, chance, density,
+        config.min_photons, significance, draw.key, n_photons, found, angle, threshold,
     )  # fmt: skip
+    _measure_kernel(rows, tile, u, v, optics, density, n_photons, found, angle, values, place, error, kept, background)
     return Rings(n_photons, found, angle, error, n_gas, density, kept, background, threshold, int(n_ghosts))
 
 
@@ -164,71 +170,6 @@ def _densities(
 
 
 # --- kernels ---------------------------------------------------------------------------------------------------------
-@inline
-def background_photons(density: float, radius: float, kept: float, optic: Floats) -> float:
-    """Mean number of background photons in the window around a ring.
-
-    Parameters
-    ----------
-    density : float
-        Hits per area [1/cm^2].
-    radius, kept : float
-        Of the ring [cm], and its share on the tile.
-    optic : (N_OPTIC,) float64
-        Tile.
-
-    Returns
-    -------
-    float
-    """
-    return density * 2.0 * math.pi * radius * kept * optic[WINDOW]  # type: ignore[no-any-return]
-
-
-@bare_kernel
-def _signal_kernel(
-    rows: Integers, offsets: Integers, event_key: NDArray[np.uint64], particle_index: NDArray[np.int32], pt: Floats,
-    eta: Floats, mass: Floats, charge: NDArray[np.int8], tile: Integers, u: Floats, v: Floats, optics: Floats,
-    key: np.uint64, signal: NDArray[np.int32], squares: Floats, windows: Floats, chances: Floats,
-) -> None:  # fmt: skip
-    event = 0
-    for j in range(len(rows)):
-        i, optic = rows[j], optics[tile[j]]
-        while i >= offsets[event + 1]:
-            event += 1
-        # cosh(eta)
-        growth = math.exp(eta[i])
-        ratio = mass[i] / (0.5 * pt[i] * (growth + 1.0 / growth))
-        square = 1.0 - (1.0 + ratio * ratio) / (optic[INDEX] * optic[INDEX])
-        signal[j], squares[j], windows[j], chances[j] = 0, max(square, 0.0), 0.0, 0.5
-        if not square > 0.0:
-            continue
-        mean = optic[PHOTONS] * square * charge[i] * charge[i]
-        if optic[EDGES] != FREE:
-            radius = ring_radius(math.sqrt(1.0 - square), math.sqrt(square), optic)
-            kept = kept_fraction(u[j], v[j], radius, optic)
-            mean *= kept
-            windows[j] = background_photons(1.0, radius, kept, optic)
-        chance, chances[j] = uniforms(key, event_key[event], particle_index[i], _SLOT_PHOTONS)
-        signal[j] = poisson_at(chance, mean)
-
-
-@bare_kernel
-def _gas_kernel(
-    rows: Integers, offsets: Integers, event_key: NDArray[np.uint64], particle_index: NDArray[np.int32], pt: Floats,
-    eta: Floats, mass: Floats, charge: NDArray[np.int8], index: float, yield_: float, key: np.uint64,
-    n_gas: NDArray[np.int32],
-) -> None:  # fmt: skip
-    event = 0
-    for i in rows:
-        while i >= offsets[event + 1]:
-            event += 1
-        ratio = mass[i] / (pt[i] * math.cosh(eta[i]))
-        square = 1.0 - (1.0 + ratio * ratio) / (index * index)
-        if square > 0.0:
-            mean = yield_ * square * charge[i] * charge[i]
-            n_gas[i] = poisson(key, event_key[event], particle_index[i], _SLOT_GAS, mean)
-
-
 @bare_kernel
 def _density_kernel(
     rows: Integers, offsets: Integers, cell: Integers, signal: NDArray[np.int32], dark: float, overlap: bool,
@@ -294,10 +235,9 @@ def _fullest_window(normal: float, windows: float, mean: float, least: int) -> i
 @bare_kernel
 def _ring_kernel(
     rows: Integers, offsets: Integers, event_key: NDArray[np.uint64], particle_index: NDArray[np.int32],
-    tile: Integers, u: Floats, v: Floats, optics: Floats, signal: NDArray[np.int32], squares: Floats, windows: Floats,
-    chances: Floats, density: Floats, min_photons: int, significance: float, key: np.uint64,
-    n_photons: NDArray[np.int32], found: NDArray[np.bool_], angle: Floats, error: Floats, kept: Floats,
-    background: Floats, threshold: NDArray[np.int32],
+    tile: Integers, u: Floats, v: Floats, optics: Floats, signal: NDArray[np.int32], true: Floats, variances: Floats,
+    windows: Floats, chances: Floats, density: Floats, min_photons: int, significance: float, key: np.uint64,
+    n_photons: NDArray[np.int32], found: NDArray[np.bool_], angle: Floats, threshold: NDArray[np.int32],
 ) -> int:  # fmt: skip
     n_ghosts, event = 0, 0
     for j in range(len(rows)):
@@ -323,46 +263,66 @@ def _ring_kernel(
             n_photons[i], angle[i] = ghost, optic[LIMIT_ANGLE] * math.sqrt(place)
         elif n + extra >= least:
             # an angle has no sign: the few below zero are reflected
-            angle[i] = abs(angle_of(squares[j]) + noise * _spread(n, extra, squares[j], optic))
+            flat = _FLAT * optic[LIMIT_RESOLUTION] * optic[LIMIT_RESOLUTION]
+            angle[i] = abs(true[j] + noise * _spread(n, extra, variances[j], flat))
         else:
             continue
         found[i] = True
-        error[i], kept[j], background[j] = _judge(angle[i], n_photons[i], density[j], u[j], v[j], optic)
     return n_ghosts
 
 
 @inline
-def _spread(n: int, extra: int, square: float, optic: Floats) -> float:
+def _spread(n: int, extra: int, variance: float, flat: float) -> float:
     """Standard deviation of the angle of a ring of `n` photons with `extra` ones of the background in its window."""
-    flat = _FLAT * optic[LIMIT_RESOLUTION] * optic[LIMIT_RESOLUTION]
-    variance = photon_variance(math.sqrt(1.0 - square), math.sqrt(square), optic)
-    return min(math.sqrt(n * variance + extra * flat) / max(n, 1), math.sqrt(flat))
+    return math.sqrt(min((n * variance + extra * flat) / (max(n, 1) * float(max(n, 1))), flat))
+
+
+@bare_kernel
+def _measure_kernel(
+    rows: Integers, tile: Integers, u: Floats, v: Floats, optics: Floats, density: Floats, n_photons: NDArray[np.int32],
+    found: NDArray[np.bool_], angle: Floats, a: Floats, place: Integers, error: Floats, kept: Floats,
+    background: Floats,
+) -> None:  # fmt: skip
+    n = 0
+    for j in range(len(rows)):
+        if found[rows[j]]:
+            place[n] = j
+            n += 1
+        if n == BLOCK or (n > 0 and j == len(rows) - 1):
+            gather(a, place, 0, n, tile, optics)
+            for k in range(n):
+                # a ring beyond saturation is one at saturation
+                limit = optics[tile[place[k]], LIMIT_ANGLE]
+                a[ANGLE + k] = max(min(angle[rows[place[k]]], limit), 1e-6)
+            for k in range(n):
+                a[COSINE + k], a[SINE + k] = cosine_and_sine(a[ANGLE + k])
+            rings_of_block(a, n)
+            for k in range(n):
+                q = place[k]
+                i, optic = rows[q], optics[tile[q]]
+                kept[q] = kept_fraction(u[q], v[q], a[RADIUS + k], optic)
+                background[q] = background_photons(density[q], a[RADIUS + k], kept[q], optic)
+                signal = optic[PHOTONS] * a[SINE + k] * a[SINE + k] * kept[q]
+                error[i] = _error(n_photons[i], signal, background[q], a[VARIANCE + k], optic)
+            n = 0
 
 
 @inline
-def _judge(angle: float, n: int, density: float, u: float, v: float, optic: Floats) -> tuple[float, float, float]:
-    """Error of a measured ring, its share on the tile, and the background expected in its window.
+def _error(n: int, s: float, b: float, variance: float, optic: Floats) -> float:
+    """Error of a measured ring.
 
     How many of the `n` photons are the ring's own is not known. With s of its own expected (for the charge, 1 or 2,
     that suits n better) and b of the background they are a binomial number with the mean n s/(s + b), and the error is
     the mean of the variance over that number. n - b would be wrong: rings are found where the background is high by
     chance, and pulls in central Pb-Pb would be up to 1.5 wide.
     """
-    if optic[EDGES] == FREE:
-        return optic[RESOLUTION] / math.sqrt(n), 1.0, 0.0
-    # a ring beyond saturation is one at saturation
-    cosine, sine = cosine_and_sine(max(min(angle, optic[LIMIT_ANGLE]), 1e-6))
-    radius = ring_radius(cosine, sine, optic)
-    kept = kept_fraction(u, v, radius, optic)
-    b, s = background_photons(density, radius, kept, optic), optic[PHOTONS] * sine * sine * kept
     if float(n) * n > (s + b) * (4.0 * s + b):
         s *= 4.0
     own = n * s / (s + b) if s > 0.0 else 0.0
     flat = _FLAT * optic[LIMIT_RESOLUTION] * optic[LIMIT_RESOLUTION]
     if own < 1.0:
-        return math.sqrt(flat), kept, b
+        return math.sqrt(flat)
     # second order in the fluctuations of a binomial number: mean of 1/k and of 1/k^2
     scatter = b / ((s + b) * own)
     first, second = (1.0 + scatter) / own, (1.0 + 3.0 * scatter) / (own * own)
-    variance = photon_variance(cosine, sine, optic) * first + flat * (n * second - first)
-    return math.sqrt(min(variance, flat)), kept, b
+    return math.sqrt(min(variance * first + flat * (n * second - first), flat))
