@@ -283,12 +283,25 @@ def output_setup(card: Card, weight_names: tuple[str, ...], origin: dict[str, An
         provenance=origin,
         particles=card.model.output.particles,
         derived=card.model.output.derived,
+        copies=_copies(card),
         compression=card.model.output.compression,
         threads=threads,
         eta_max=max(
             (getattr(s.config, "eta_max", math.inf) for s in card.stages if s.kind == "propagate"), default=math.inf
         ),
     )
+
+
+def _copies(card: Card) -> dict[str, str]:
+    """Event times that detectors have from a stage of their own whose table is written too, and where."""
+    written = card.model.output.tables
+    return {
+        f"{detector}.{column}": f"{stage.name}.{column}"
+        for stage in card.stages
+        if stage.kind == "event_time" and (written is None or {stage.name, stage.kind} & {*written})
+        for detector in getattr(stage.config, "detectors", ())
+        for column in ("event_time", "event_time_error")
+    }
 
 
 def open_reader(job: Job) -> EventReader:

@@ -53,6 +53,8 @@ class OutputSetup:
         Largest |eta| of the acceptance.
     derived : bool
         Whether columns are written that follow from others of their row (`flashdet.column.Column.derived`).
+    copies : mapping of str to str
+        Columns that equal another column of the same row in this card, and which, as ``table.column``.
     compression : {"fast", "small"}
         How files are packed, see the format.
     threads : int
@@ -68,6 +70,7 @@ class OutputSetup:
     particles: Particles | None = None
     eta_max: float = math.inf
     derived: bool = False
+    copies: Mapping[str, str] = field(default_factory=dict)
     compression: Compression = "fast"
     threads: int = 1
 
@@ -130,8 +133,14 @@ class OutputSetup:
 
     def left_out(self, table: Table) -> dict[str, str]:
         """Columns of a table that are not written because they follow from others, and how."""
-        known = {} if self.derived else {c: self.declared.get(f"{table.name}.{c}") for c in table}
-        return {c: about.derived for c, about in known.items() if about is not None and about.derived}
+        out = {}
+        for column in () if self.derived else table:
+            name = f"{table.name}.{column}"
+            known = self.declared.get(name)
+            how = self.copies.get(name) or (known.derived if known is not None else "")
+            if how:
+                out[column] = how
+        return out
 
 
 @cache

@@ -336,13 +336,17 @@ def test_parquet_without_pyarrow(tmp_path, monkeypatch):
 
 @each_writer
 def test_columns_that_follow_from_others_are_written_on_demand_only(tmp_path, writer):
-    batch = make_batch(12)
-    for path, setup in ((tmp_path / "all", SETUP), (tmp_path / "less", replace(SETUP, derived=False))):
+    batch, copies = make_batch(12), {"otof.event_time": "itof.event_time"}
+    for path, setup in ((tmp_path / "all", SETUP), (tmp_path / "less", replace(SETUP, derived=False, copies=copies))):
         with writer(path, setup=setup) as w:
             w.write(batch)
     (full, _), (less, header) = (read_batch(tmp_path / name) for name in ("all", "less"))
-    gone = {f"{stage}.expected_error_{s}" for stage in ("itof", "otof") for s in SPECIES}
+    gone = {
+        f"{stage}.{what}_{s}" for stage in ("itof", "otof") for what in ("expected", "expected_error") for s in SPECIES
+    }
+    gone.add("otof.event_time")
     assert set(w.left_out) == set(header["left_out"]) == gone
+    assert header["left_out"]["otof.event_time"] == "itof.event_time"
     assert header["left_out"]["otof.expected_error_kaon"].startswith(
         "sqrt(((time - event_time - expected_kaon)/n_sigma_kaon)"
     )
