@@ -163,6 +163,34 @@ def test_neighbours_disturb_rings_and_crowds_hide_them():
     assert error[0] < error[1] < error[2]
 
 
+@pytest.mark.parametrize("crowd", [3, 10, 20, 30])
+def test_pulls_have_unit_width_in_any_crowd(crowd):
+    """Up to two background photons per cm2, as in the middle of the discs in central Pb-Pb.
+
+    Rings are found where the background fluctuates upwards: taking the expected background off the photons leaves too
+    many for the ring's own, and pulls 1.07, 1.21 and 1.34 wide in the last three.
+    """
+    n = crowd * (12000 // crowd)
+    table = run(tracks(n, per_event=crowd), background={}).tables[0]
+    pull = table["n_sigma_electron"][table["has_signal"]]
+    assert len(pull) > 4000
+    assert (abs(pull) > 5).mean() < 0.005
+    pull = pull[abs(pull) < 5]
+    assert pull.std() == pytest.approx(1, abs=0.02 + 3 / math.sqrt(2 * len(pull)))
+    assert pull.mean() == pytest.approx(0, abs=0.01 + 3 / math.sqrt(len(pull)))
+
+
+def test_doubly_charged_particles_have_their_own_photons():
+    """Four times the photons of charge 1 are not taken for background: alphas among electrons on one tile."""
+    n, crowd, alpha = 12000, 6, 8
+    species, p = np.where(np.arange(n) % crowd == 0, alpha, ELECTRON), np.where(np.arange(n) % crowd == 0, 60.0, 50.0)
+    batch = make_tracks(species, p, np.zeros(n), 0.1, np.zeros(15), smear=False, sizes=[crowd] * (n // crowd))
+    table = run(batch, background={}).tables[0]
+    pull = table["n_sigma_alpha"][(species == alpha) & table["has_signal"]]
+    assert len(pull) > 1800
+    assert pull.std() == pytest.approx(1, abs=0.02 + 3 / math.sqrt(2 * len(pull)))
+
+
 def test_tracks_do_not_see_other_events():
     alone, crowd = tracks(1), tracks(200, per_event=200)
     both = concat([alone, crowd])

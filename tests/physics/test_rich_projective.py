@@ -1,5 +1,6 @@
 """RICH, projective model: published geometry and resolutions, tiles against explicit planes, edges, pulls, gas."""
 
+import dataclasses
 import itertools
 import math
 
@@ -180,6 +181,46 @@ def test_the_vertex_moves_the_hit():
     assert found.u[1] - found.u[0] == pytest.approx(
         5 * math.sin(theta) / math.cos(math.pi / 2 - theta - tilt), abs=0.01
     )
+
+
+def test_discs_against_steps_along_the_helix():
+    """From displaced vertices, up to one and a half turns; a disc is met from its front."""
+    rng = np.random.default_rng(3)
+    n = 400
+    pt, eta = rng.uniform(0.05, 2, n), rng.choice([-1, 1], n) * rng.uniform(1.5, 4.2, n)
+    phi, sign = rng.uniform(-np.pi, np.pi, n), rng.choice([-1, 1], n)
+    vertex = np.column_stack([rng.normal(0, 3, (n, 2)), rng.normal(0, 30, n), np.zeros(n)])
+    track = make_tracks(PION, pt, eta, phi, np.zeros(15), vertex=vertex, sign=sign, smear=False)["track"]
+    tile, along, _ = crossed(track, make_geometry(config(DISCS)))
+    for i in range(n):
+        s = (math.copysign(376, eta[i]) - vertex[i, 2]) / math.sinh(eta[i])
+        x, y, z, _ = advance(*vertex[i, :3], phi[i], math.sinh(eta[i]), curvature(sign[i] / pt[i], 2.0), s)
+        assert z == pytest.approx(math.copysign(376, eta[i]))
+        inside = 13.74 <= math.hypot(x, y) <= 103.95 and abs(curvature(1 / pt[i], 2.0)) * s <= 4 * math.pi
+        assert (tile[i] >= 0) == inside
+        if inside:
+            assert tile[i] == (eta[i] < 0)
+            assert along[i] == pytest.approx(math.hypot(x, y), rel=1e-12)
+    assert 0.3 < (tile >= 0).mean() < 0.9
+    behind = make_tracks(PION, 1.0, -0.8, 0.1, np.zeros(15), vertex=[0, 0, 400, 0], smear=False)["track"]
+    assert crossed(behind, make_geometry(config(DISCS)))[0] == -1
+
+
+def test_bounds_turn_no_track_away_that_arrives():
+    """The tiles that are found are those without the bounds, which a radiator at the axis disables."""
+    rng = np.random.default_rng(4)
+    n = 20000
+    pt, eta = rng.uniform(0.2, 0.5, n), rng.uniform(-2.3, 2.3, n)
+    vertex = np.column_stack([rng.normal(0, 10, (n, 2)), rng.normal(0, 30, n), np.zeros(n)])
+    track = make_tracks(
+        PION, pt, eta, rng.uniform(-np.pi, np.pi, n), np.zeros(15), vertex=vertex, sign=rng.choice([-1, 1], n),
+        smear=False,
+    )["track"]  # fmt: skip
+    geometry = make_geometry(config(tiles={"n_azimuthal_tiles": 36}))
+    fast, slow = crossed(track, geometry), crossed(track, dataclasses.replace(geometry, closest=0.0))
+    assert 0.1 < (fast[0] >= 0).mean() < 0.9
+    for one, other in zip(fast, slow, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 # --- optics ----------------------------------------------------------------------------------------------------------
