@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "physics"))
 
 from pid_tracks import make_tracks, packed
 
+from flashdet.event import Table
 from flashdet.lut.muon_map import build_muon_maps
 from flashdet.registry import stages
 from flashdet.rng import Draw
@@ -49,6 +50,8 @@ def make_batch(n_events, n_tracks):
     sizes = [n_tracks] * n_events
     batch = make_tracks(species, pt, eta, phi, cov, vertex=vertex, sizes=sizes)
     batch.add(make_events(22, pt[::-1], eta[::-1], phi[::-1], vertex=vertex, sizes=sizes)["particle"])
+    track = batch["track"]
+    batch.add(Table("charged", track.offsets, {"particle_index": track["particle_index"].copy()}))
     return batch
 
 
