@@ -184,3 +184,12 @@ def test_a_window_behind_the_end_is_told(tmp_path):
     with open_events([str(path)], first=3) as reader:
         assert list(reader.batches()) == []
         assert reader.counts == {"warning: inputs end before the first event wanted": 1}
+
+
+@pytest.mark.parametrize("inputs", [(TREE, TREE), (TREE, PP)])
+def test_keys_do_not_depend_on_trees_passed_over(inputs):
+    """Events of a tree in front of the window count for repeats, as those of text do."""
+    whole = read(*inputs)["event"]["key"]
+    for first in (1, 6, 8):
+        assert read(*inputs, first=first)["event"]["key"].tolist() == whole[first:].tolist()
+    assert len(set(whole.tolist())) == len(whole)

@@ -255,7 +255,9 @@ class ChainReader:
             if source.start.startswith(_ROOT_MAGIC) and name != "-":
                 from flashdet.io.hepmc.tree import tree_events
 
-                yield from tree_events(name, self._window, self._ledger)
+                yield from tree_events(
+                    name, self._window, self._ledger, lambda event: self._pass_over(from_events([event]))
+                )
             else:
                 yield from self._text_events(source)
         finally:

@@ -6,7 +6,7 @@ The only module that knows uproot. The other ROOT format of HepMC3 (WriterRoot: 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,9 @@ _LISTS = (
 _HINT = "expected a tree as HepMC3's WriterRootTree makes it (hepmc3_tree)"
 
 
-def tree_events(name: str, window: Any, ledger: Ledger) -> Iterator[tuple[str, Event]]:
+def tree_events(
+    name: str, window: Any, ledger: Ledger, pass_over: Callable[[Event], None]
+) -> Iterator[tuple[str, Event]]:
     """Wanted events of a ROOT file.
 
     Parameters
@@ -56,6 +58,8 @@ def tree_events(name: str, window: Any, ledger: Ledger) -> Iterator[tuple[str, E
         Asked about each entry.
     ledger : Ledger
         What to do with damage.
+    pass_over : callable
+        Takes the good events in front of the first one wanted.
 
     Yields
     ------
@@ -84,12 +88,18 @@ def tree_events(name: str, window: Any, ledger: Ledger) -> Iterator[tuple[str, E
         if n == 0:
             ledger.note("warning: inputs without events")
         for start in range(0, n, _STEP):
-            wanted = [entry for entry in range(start, min(start + _STEP, n)) if window.take()]
-            for entry, values in _entries(branches, wanted):
+            is_wanted: dict[int, bool] = {}
+            for entry in range(start, min(start + _STEP, n)):
+                if not window.is_over:
+                    is_wanted[entry] = window.take()
+            for entry, values in _entries(branches, list(is_wanted)):
                 where = f"{name}: entry {entry}"
-                event = _event(where, values, names, ledger)
-                if event is not None:
+                # damage of an event that is not wanted is no concern of this run
+                event = _event(where, values, names, ledger if is_wanted[entry] else Ledger("skip"))
+                if event is not None and is_wanted[entry]:
                     yield where, event
+                elif event is not None:
+                    pass_over(event)
             if window.is_over:
                 return
 
