@@ -53,8 +53,8 @@ class Output(StrictModel):
     ``tracked``: only those that made a track or cluster; both with their ancestors and the whole decays these belong
     to. Not given: ``acceptance`` in the format aod, ``all`` in the others."""
     derived: bool = False
-    """Whether to write columns that follow from others of the same row, such as ``otof.expected_pion`` from path, momentum
-    and mass."""
+    """Whether to write columns that follow from others of the same row, such as ``otof.expected_pion`` from path,
+    momentum and mass."""
     compression: Literal["fast", "small"] = "fast"
     """``small``: files are about a tenth smaller and take twice as long to write."""
 

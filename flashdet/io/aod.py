@@ -291,7 +291,7 @@ def _own_tree(
     branches: Branches = {}
     if not (setup.is_per_event(name) or setup.is_per_track(name) or name in ("particle", "track")):
         branches["fIndexCollisions"] = _event_index(table)
-    left_out = _left_out(name, written)
+    left_out = _left_out(batch, name, written)
     for column, values in table.items():
         if column in left_out:
             continue
@@ -304,15 +304,16 @@ def _own_tree(
         else:
             branches[names.branch_name(column)] = values
     if name == "particle" and order is not None:
-        first = batch["particle"].offsets[:-1]
-        branches["fRow"] = (order.rows - np.repeat(first, np.diff(table.offsets))).astype(np.int32)
+        # mostly 0 or the same as before, which costs nothing to keep
+        branches["fRowShift"] = (order.rows - np.arange(len(order.rows))).astype(np.int32)
     return branches
 
 
-def _left_out(name: str, written: tuple[str, ...]) -> set[str]:
+def _left_out(batch: EventBatch, name: str, written: tuple[str, ...]) -> set[str]:
     """Columns of a table that the AO2D trees hold."""
     if name == "particle":
-        return set(names.PARTICLE_COLUMNS.values())
+        held = set(names.PARTICLE_COLUMNS.values())
+        return held | {"status"} if names.fits_status(batch["particle"]["status"]) else held
     if name == "track":
         held = {*names.TRACK_PARAMETERS.values(), *names.TRACK_DERIVED}
         return held | ({"particle_index"} if "particle" in written else set())

@@ -46,9 +46,9 @@ def _read_frame(frame: Any, header: dict[str, Any]) -> EventBatch:
     offsets = {n: _offsets(frame, n, n_events, setup) for n in tables}
     to_row: NDArray[np.int64] | None = None
     if "particle" in tables:
-        row = frame[names.tree_name("particle")]["fRow"].array(library="np")
+        shift = frame[names.tree_name("particle")]["fRowShift"].array(library="np")
         # place in the batch of each particle on disk
-        to_row = row + np.repeat(offsets["particle"][:-1], np.diff(offsets["particle"]))
+        to_row = shift.astype(np.int64) + np.arange(len(shift))
     batch = EventBatch({}, tuple(header["weight_names"]))
     for name in tables:
         arrays = {}
@@ -94,6 +94,8 @@ def _column(frame: Any, name: str, column: str, tables: tuple[str, ...]) -> NDAr
         stored = {v: k for k, v in names.PARTICLE_COLUMNS.items()}
         if column in stored:
             return _branch(frame, "O2mcparticle_001", stored[column])
+        if column == "status" and names.branch_name(column) not in frame[names.tree_name(name)]:
+            return names.unpack_status(_branch(frame, "O2mcparticle_001", "fStatusCode"))[1]
     target = names.index_target(name, column, tables)
     branch = names.branch_name(column) if target is None else names.index_branch(target)
     return _branch(frame, names.tree_name(name), branch)

@@ -174,12 +174,17 @@ def pack_status(status: NDArray[np.int32]) -> NDArray[np.int32]:
     Returns
     -------
     (n,) int32
-        A status that a signed field cannot hold (9 and 10 bits) is 0 there; FlashDet's own table has all of it.
+        A status that a signed field cannot hold (9 and 10 bits) is 0 there; FlashDet's own table has all of them then.
     """
     hepmc = np.where((status >= -256) & (status < 256), status, 0) & 0x1FF
     generator = np.where((status >= -512) & (status < 512), status, 0) & 0x3FF
     word = hepmc.astype(np.uint32) | (generator.astype(np.uint32) << np.uint32(9)) | np.uint32(5 << 29)
     return word.view(np.int32)
+
+
+def fits_status(status: NDArray[np.int32]) -> bool:
+    """Whether `unpack_status` gives back all status codes: 10 bits with a sign hold them."""
+    return not len(status) or (int(status.min()) >= -512 and int(status.max()) < 512)
 
 
 def unpack_status(word: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from writer_events import SETUP, concat_equal, covariances, make_batch
@@ -124,7 +126,7 @@ def test_mothers_and_daughters_agree(batch, frame):
     assert all(event[m] == event[d] for m, d in from_mothers)
     # and they are those of the record
     particle = batch["particle"]
-    rows = frame["O2fdparticle"]["fRow"] + particle.offsets[event]
+    rows = frame["O2fdparticle"]["fRowShift"] + np.arange(tree["n"])
     on_disk = {r: i for i, r in enumerate(rows)}
     of_event, production, end = particle.event_index, particle["production_vertex"], particle["end_vertex"]
     links = {
@@ -210,6 +212,22 @@ def test_physical_primaries_are_stable_particles_only(batch, frame):
 
     rows = ParticleOrder(batch).rows
     np.testing.assert_array_equal(primary, truth.is_physical_primary(batch)[rows])
+
+
+@pytest.mark.parametrize("status", [-512, 511, 512, -513, 100_000])
+def test_status_codes_of_any_size_come_back(tmp_path, status):
+    # those that the word of the AO2D tree holds stand there alone
+    batch = make_batch(20)
+    codes = batch["particle"]["status"].copy()
+    codes[::7] = status
+    columns = {**dict(batch["particle"]), "status": codes}
+    tables = {**batch.tables, "particle": Table("particle", batch["particle"].offsets, columns)}
+    with AodWriter(tmp_path / "o", setup=replace(SETUP, particles="all")) as w:
+        w.write(EventBatch(tables, batch.weight_names))
+    got, _ = read_batch(tmp_path / "o")
+    np.testing.assert_array_equal(got["particle"]["status"], codes)
+    with open_for_reading(tmp_path / "o") as root:
+        assert ("fStatus" in root["DF_1/O2fdparticle"]) == (not -512 <= status < 512)
 
 
 def test_status_words():
