@@ -1,10 +1,11 @@
 """A toy full simulation with known resolution, bias, tails and efficiency, in counter-based random numbers."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
-from flashdet.kernels.helix import curvature, perigee
+from flashdet.kernels.helix import advance, curvature, perigee
 from flashdet.kernels.jit import kernel
 from flashdet.kernels.philox import normals, uniforms
 from flashdet.kernels.symmat import to_packed
@@ -100,3 +101,25 @@ def toy(n, first=0, seed=11, bz=BZ, eta_max=1.0, pt=(0.2, 10.0), bias=BIAS, tail
     cov = to_packed(CORRELATION * reported[:, :, None] * reported[:, None, :])
     tracks = SampleTracks(event[found], zero[found], zero[found], params, cov)
     return SampleChunk("toy", particles, tracks), (eta, pt, charge, found, noise)
+
+
+@kernel
+def _advance(arc, columns, charge, bz):
+    px, py, pz, vx, vy, vz = columns
+    for i in range(len(px)):
+        pt = math.sqrt(px[i] * px[i] + py[i] * py[i])
+        phi = math.atan2(py[i], px[i])
+        vx[i], vy[i], vz[i], phi = advance(
+            vx[i], vy[i], vz[i], phi, pz[i] / pt, curvature(charge[i] / pt, bz), arc[i]
+        )  # fmt: skip
+        px[i], py[i] = pt * math.cos(phi), pt * math.sin(phi)
+
+
+def moved(chunk, arc, bz=BZ):
+    """The chunk with its particles made farther along their helices; their tracks are the same."""
+    p = chunk.particles
+    names = ("px", "py", "pz", "vx", "vy", "vz")
+    columns = tuple(np.array(getattr(p, name), float) for name in names)
+    arcs = np.broadcast_to(np.asarray(arc, float), len(p.pdg)).copy()
+    _advance(arcs, columns, np.sign(p.pdg).astype(float), bz)
+    return replace(chunk, particles=replace(p, **dict(zip(names, columns, strict=True))))

@@ -1,4 +1,4 @@
-"""Choosing one of the cells of a regular grid around a query, with the weights of linear interpolation.
+"""Choosing the table of a production radius, and one of the cells around a query with the weights of interpolation.
 
 The weights are those of `flashdet.kernels.grid.lookup_linear`; what is done with the cell is
 :mod:`flashdet.kernels.smear`.
@@ -11,6 +11,32 @@ from numpy.typing import NDArray
 
 from flashdet.kernels.grid import ETA, FIRST_CELL, N_BINS, PT, RADIUS, START, VALID, between
 from flashdet.kernels.jit import inline
+
+
+@inline
+def table_at(i_lut: int, radius: float, first: NDArray[np.int64], edges: NDArray[np.float64]) -> int:
+    """Table that serves a production radius.
+
+    Parameters
+    ----------
+    i_lut : int
+        LUT, in the order given to `flashdet.lut.pack.pack`.
+    radius : float
+        Production radius [cm].
+    first, edges : arrays
+        Members of `flashdet.lut.pack.PackedRadii`.
+
+    Returns
+    -------
+    int
+        The LUT itself within its innermost range (and for NaN), else one of its tables of displaced particles.
+    """
+    if not radius >= edges[i_lut, 0]:
+        return i_lut
+    k = 1
+    while k < edges.shape[1] and radius >= edges[i_lut, k]:
+        k += 1
+    return int(first[i_lut] + k - 1)
 
 
 @inline

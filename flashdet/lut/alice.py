@@ -12,6 +12,8 @@ import hashlib
 import logging
 import math
 import struct
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +83,15 @@ def read_alice(path: str | Path, species: str | None = None, efficiency: int = 1
     -------
     Lut
         All axes clamp, as ALICE does, and interpolate. Where only some multiplicities are valid, the cell is valid and
-        its efficiency is 0 at the others: such tracks are lost either way.
+        its efficiency is 0 at the others: such tracks are lost either way. If the efficiency depends on the radius,
+        each bin of radius becomes a table of its own (`Lut.displaced`), without interpolation between them; the file
+        is then not written back byte by byte.
 
     Raises
     ------
     LutError
         The file cannot be read or has another version, size or species; or the covariance of valid entries depends on
-        multiplicity, or their efficiency on the radius.
+        multiplicity.
     """
     where = str(path)
     try:
@@ -110,29 +114,10 @@ def read_alice(path: str | Path, species: str | None = None, efficiency: int = 1
         raise LutError(f"is for {found} (pdg {pdg}), not for {species}", where)
     if efficiency not in (1, 2):
         raise ValueError(f"efficiency is {efficiency}; allowed: 1, 2")
-    i = SPECIES.index(found)
-    nch, radius, eta, pt = axes
-    valid, bulk, exceptions = _merge_multiplicities(body, axes, where)
-    with np.errstate(invalid="ignore"):
-        covariance = bulk[..., _COVM].astype(np.float64)
-    lut = Lut(
-        species=found,
-        pdg=SPECIES_PDG[i],
-        mass=mass,
-        charge=SPECIES_CHARGE[i],
-        field=magnetic_field,
-        efficiency_axes=(nch, eta, pt),
-        efficiency=_merge_radii(body, valid, _EFFICIENCY + efficiency - 1, where),
-        covariance_axes=(radius, eta, pt),
-        covariance=covariance,
-        valid=valid,
-        meta={"source": f"ALICE lutCovm {VERSION}", "file": Path(path).name, "efficiency": efficiency},
-        eigen=AliceEigen(
-            np.ascontiguousarray(bulk[..., _EIGVAL]),
-            np.ascontiguousarray(bulk[..., _EIGVEC]).reshape(*valid.shape, 5, 5),
-            np.ascontiguousarray(bulk[..., _EIGINV]).reshape(*valid.shape, 5, 5),
-        ),
-    )
+    if _depends_on_radius(body, efficiency):
+        return _by_radius(body, found, mass, magnetic_field, axes, where, efficiency)
+    lut, exceptions = _make(body, found, mass, magnetic_field, axes, where, efficiency)
+    lut = dataclasses.replace(lut, meta=_meta(path, efficiency))
     body[..., _VALID] &= 0xFF  # the rest of the word is padding
     source = AliceSource(
         header=_HEADER.pack(*_HEADER.unpack(head)),
@@ -142,6 +127,64 @@ def read_alice(path: str | Path, species: str | None = None, efficiency: int = 1
         fingerprint=_fingerprint(lut),
     )
     return dataclasses.replace(lut, alice=source)
+
+
+def _meta(path: str | Path, efficiency: int) -> dict[str, Any]:
+    return {"source": f"ALICE lutCovm {VERSION}", "file": Path(path).name, "efficiency": efficiency}
+
+
+def _make(
+    body: NDArray[np.uint32],
+    species: str,
+    mass: float,
+    magnetic_field: float,
+    axes: tuple[Axis, Axis, Axis, Axis],
+    where: str,
+    efficiency: int,
+) -> tuple[Lut, NDArray[np.bool_]]:
+    """Table of entries whose efficiency does not depend on the radius, and the entries with another bulk."""
+    i = SPECIES.index(species)
+    nch, radius, eta, pt = axes
+    valid, bulk, exceptions = _merge_multiplicities(body, axes, where)
+    with np.errstate(invalid="ignore"):
+        covariance = bulk[..., _COVM].astype(np.float64)
+    lut = Lut(
+        species=species,
+        pdg=SPECIES_PDG[i],
+        mass=mass,
+        charge=SPECIES_CHARGE[i],
+        field=magnetic_field,
+        efficiency_axes=(nch, eta, pt),
+        efficiency=_merge_radii(body, _EFFICIENCY + efficiency - 1),
+        covariance_axes=(radius, eta, pt),
+        covariance=covariance,
+        valid=valid,
+        eigen=AliceEigen(
+            np.ascontiguousarray(bulk[..., _EIGVAL]),
+            np.ascontiguousarray(bulk[..., _EIGVEC]).reshape(*valid.shape, 5, 5),
+            np.ascontiguousarray(bulk[..., _EIGINV]).reshape(*valid.shape, 5, 5),
+        ),
+    )
+    return lut, exceptions
+
+
+def _by_radius(
+    body: NDArray[np.uint32],
+    species: str,
+    mass: float,
+    magnetic_field: float,
+    axes: tuple[Axis, Axis, Axis, Axis],
+    where: str,
+    efficiency: int,
+) -> Lut:
+    """One table per bin of radius."""
+    nch, radius, eta, pt = axes
+    parts = []
+    for i, (low, high) in enumerate(pairwise(radius.edges)):
+        own = dataclasses.replace(radius, n_bins=1, low=float(low), high=float(high))
+        entries = np.ascontiguousarray(body[:, i : i + 1])
+        parts.append(_make(entries, species, mass, magnetic_field, (nch, own, eta, pt), where, efficiency)[0])
+    return dataclasses.replace(parts[0], meta=_meta(where, efficiency), displaced=tuple(parts[1:]))
 
 
 def _read_header(head: bytes, where: str) -> tuple[int, float, float, tuple[Axis, Axis, Axis, Axis]]:
@@ -188,16 +231,26 @@ def _merge_multiplicities(
     return valid, bulk, exceptions
 
 
-def _merge_radii(body: NDArray[np.uint32], valid: NDArray[np.bool_], word: int, where: str) -> NDArray[np.float64]:
-    """Efficiency over (nch, eta, pt), 0 where an entry is not valid."""
+def _flags_and_values(body: NDArray[np.uint32], word: int) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """Which entries are valid, and their efficiencies, 0 where they are not."""
     flags = (body[..., _VALID] & 0xFF).astype(bool)
-    values = np.where(flags, np.ascontiguousarray(body[..., word]).view("<f4"), np.float32(0))
-    alive: NDArray[np.bool_] = np.logical_or.reduce(flags, axis=1)
+    return flags, np.where(flags, np.ascontiguousarray(body[..., word]).view("<f4"), np.float32(0))
+
+
+def _merge_radii(body: NDArray[np.uint32], word: int) -> NDArray[np.float64]:
+    """Efficiency over (nch, eta, pt), 0 where no entry is valid."""
+    flags, values = _flags_and_values(body, word)
     first = np.argmax(flags, axis=1)[:, None]
-    merged = np.take_along_axis(values, first, axis=1)
-    if (flags != (alive[:, None] & valid)).any() or (flags & (values != merged)).any():
-        raise LutError("the efficiency depends on the radius; a FlashDet LUT has one for all radii", where)
-    return merged[:, 0].astype(np.float64)
+    return np.take_along_axis(values, first, axis=1)[:, 0].astype(np.float64)
+
+
+def _depends_on_radius(body: NDArray[np.uint32], efficiency: int) -> bool:
+    """True if one efficiency for all radii would lose something."""
+    flags, values = _flags_and_values(body, _EFFICIENCY + efficiency - 1)
+    alive: NDArray[np.bool_] = np.logical_or.reduce(flags, axis=1)
+    valid: NDArray[np.bool_] = np.logical_or.reduce(flags, axis=0)
+    merged = np.take_along_axis(values, np.argmax(flags, axis=1)[:, None], axis=1)
+    return bool((flags != (alive[:, None] & valid)).any() or (flags & (values != merged)).any())
 
 
 def _reduce(words: NDArray[np.uint32]) -> NDArray[np.uint32]:
@@ -226,8 +279,9 @@ def write_alice(lut: Lut, path: str | Path, overwrite: bool = False) -> None:
 
     A table that was read from an ALICE file and not changed since gives the same bytes (padding zeroed). Any other
     table gets eigenvalues in descending order, eigenvectors whose first component that is not zero is positive, the
-    same number for both efficiencies, and 0 for the two TOF probabilities, which a `Lut` does not know. The tables of
-    displaced particles are left out with a warning: they have bins of their own, which the format cannot hold.
+    same number for both efficiencies, and 0 for the two TOF probabilities, which a `Lut` does not know. Tables of
+    displaced particles become bins of radius if they all have the same bins and equal ranges of radius; else they are
+    left out with a warning, because the format cannot hold them.
 
     Parameters
     ----------
@@ -245,20 +299,36 @@ def write_alice(lut: Lut, path: str | Path, overwrite: bool = False) -> None:
     OutputError
         The file exists, or cannot be written.
     """
-    if lut.displaced:
-        radius = lut.covariance_axes[0]
-        _LOG.warning(
-            "%s: tables of particles made beyond %.3g %s are left out: an ALICE file has equal bins at all radii",
-            path,
-            radius.high,
-            radius.unit,
-        )
-    if lut.alice is not None and lut.alice.fingerprint == _fingerprint(lut):
+    if lut.alice is not None and lut.alice.fingerprint == _fingerprint(lut) and not lut.displaced:
         header, body = lut.alice.header, _original_body(lut, lut.alice)
     else:
         lut.validate()
-        header, body = _native_header(lut), _native_body(lut)
+        parts = lut.parts if _has_equal_bins(lut) else (lut,)
+        if len(parts) < len(lut.parts):
+            radius = lut.covariance_axes[0]
+            _LOG.warning(
+                "%s: tables of particles made beyond %.3g %s are left out: an ALICE file has equal bins at all radii",
+                path,
+                radius.high,
+                radius.unit,
+            )
+        header = _native_header(parts)
+        body = np.concatenate([_native_body(part) for part in parts], axis=1)
     write_bytes(path, [header, body.data], overwrite)
+
+
+def _has_equal_bins(lut: Lut) -> bool:
+    """True if the tables of a LUT fit into one grid with equal bins of radius."""
+    radii = [part.covariance_axes[0] for part in lut.parts]
+    width = (radii[-1].high - radii[0].low) / len(radii)
+    for i, (part, radius) in enumerate(zip(lut.parts, radii, strict=True)):
+        if radius.scale != "linear" or (radius.n_bins > 1 and lut.displaced):
+            return not lut.displaced
+        if abs(radius.low - radii[0].low - i * width) > 1e-6 * width:
+            return False
+        if not all(a.has_bins_of(b) for a, b in zip(part.efficiency_axes, lut.efficiency_axes, strict=True)):
+            return False
+    return True
 
 
 def _original_body(lut: Lut, source: AliceSource) -> NDArray[np.uint32]:
@@ -312,8 +382,14 @@ def _centers(axis: Axis) -> NDArray[np.float32]:
     return np.power(10.0, x.astype(np.float64)).astype(np.float32) if axis.scale == "log" else x
 
 
-def _native_header(lut: Lut) -> bytes:
+def _native_header(parts: Sequence[Lut]) -> bytes:
+    lut = parts[0]
+    radius = dataclasses.replace(
+        lut.covariance_axes[0],
+        n_bins=sum(part.covariance_axes[0].n_bins for part in parts),
+        high=parts[-1].covariance_axes[0].high,
+    )
     numbers: list[Any] = [VERSION, lut.pdg, lut.mass, lut.field]
-    for axis in (lut.efficiency_axes[0], *lut.covariance_axes):
+    for axis in (lut.efficiency_axes[0], radius, *lut.covariance_axes[1:]):
         numbers += [axis.n_bins, *_edges(axis), axis.scale == "log"]
     return _HEADER.pack(*numbers)

@@ -9,7 +9,7 @@ and scaling with interpolated standard deviations does not count the width of th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from flashdet.kernels.grid import NO_ANSWER, lookup_linear
 from flashdet.kernels.jit import kernel
 from flashdet.kernels.symmat import from_shape, to_packed, to_shape
 from flashdet.lut.cells import Cells
-from flashdet.lut.content import HOLE, MEASURED, SampleContent
+from flashdet.lut.content import HOLE, MEASURED, SampleContent, library_of
 from flashdet.lut.pack import pack
 from flashdet.lut.robust import RobustFit, fit_core, fit_tail, relative_error
 from flashdet.lut.smooth import REACH, fill_multiplicities, fill_shapes, pool_efficiency
@@ -28,7 +28,7 @@ from flashdet.lut.table import Lut
 from flashdet.species import SPECIES, SPECIES_CHARGE, SPECIES_MASS, SPECIES_PDG
 
 #: Goes up when the numbers of tables change.
-BUILDER_VERSION = 1
+BUILDER_VERSION = 2
 _DIAGONAL = [0, 2, 5, 9, 14]
 _METHOD = (
     "covariance: iterated reweighted estimator of residuals; sparse cells: local polynomial of ln sigma and Cholesky "
@@ -80,12 +80,13 @@ def build_sample_luts(
     options : BuildOptions, optional
         How.
     progress : callable, optional
-        Called with the number of tables done, their total and the species.
+        Called with the number of tables done, their total and the species, and once at the end with "".
 
     Returns
     -------
     dict of str to Lut
-        Valid tables with `Lut.sample`; equal sums give equal tables.
+        Valid tables with `Lut.sample`, one for each bin of production radius (`Lut.displaced`); equal sums give equal
+        tables.
 
     Raises
     ------
@@ -106,8 +107,23 @@ def build_sample_luts(
     for i, name in enumerate(wanted):
         if progress is not None:
             progress(i, len(wanted), name)
-        luts[name] = _Builder(cells, name, options).build()
+        luts[name] = _build(cells, name, options)
+    if progress is not None:
+        progress(len(wanted), len(wanted), "")
     return luts
+
+
+def _build(cells: Cells, species: str, options: BuildOptions) -> Lut:
+    builders = [_Builder(cells, species, options, r) for r in range(cells.binning.radius.n_bins)]
+    parts = [builder.build() for builder in builders]
+    if not any(part.valid.any() for part in parts):
+        fullest = max(int(builder.count.max(initial=0)) for builder in builders)
+        raise LutError(
+            f"no cell has {options.fewest_tracks} tracks; the fullest has {fullest}",
+            f"LUT of {species}",
+            "use wider bins, fewer --fewest-tracks, or a larger sample",
+        )
+    return replace(parts[0], displaced=tuple(parts[1:]))
 
 
 @kernel
@@ -130,32 +146,38 @@ def _scales(
 
 
 class _Builder:
-    """One species: the rows of its cells, and the arrays of its table as they come about."""
+    """One species from one bin of production radius: the rows of its cells, and the arrays of its table."""
 
-    def __init__(self, cells: Cells, species: str, options: BuildOptions) -> None:
-        self.cells, self.options, self.species = cells, options, species
+    def __init__(self, cells: Cells, species: str, options: BuildOptions, i_radius: int) -> None:
+        self.cells, self.options, self.species, self.i_radius = cells, options, species, i_radius
         self.index = SPECIES.index(species)
         b = cells.binning
-        self.shape = (b.radius.n_bins, b.eta.n_bins, b.pt.n_bins)
+        edges = b.radius.edges
+        self.radius = replace(b.radius, n_bins=1, low=float(edges[i_radius]), high=float(edges[i_radius + 1]))
+        self.shape = (1, b.eta.n_bins, b.pt.n_bins)
         n = int(np.prod(self.shape))
-        first, last = np.searchsorted(cells.cell, [self.index * n, (self.index + 1) * n])
+        place = self.index * b.radius.n_bins + i_radius
+        first, last = np.searchsorted(cells.cell, [place * n, (place + 1) * n])
         self.rows = cells.rows[first:last].astype(np.float64)
-        cell = cells.cell[first:last] - self.index * n
+        cell = cells.cell[first:last] - place * n
         self.start = np.searchsorted(cell, np.arange(n + 1))
-        self.radius = b.radius.centers[cell // (self.shape[1] * self.shape[2])]
         self.count = np.diff(self.start)
         self.efficiency, self.efficiency_origin = self._efficiencies()
 
     def build(self) -> Lut:
-        """Do all steps."""
+        """Do all steps; without a cell that has enough tracks nothing of the table is valid."""
         fits = self._fits(self.rows[:, :5])
         measured = np.array([fit is not None for fit in fits])
-        if not measured.any():
-            raise LutError(
-                f"no cell has {self.options.fewest_tracks} tracks; the fullest has {int(self.count.max(initial=0))}",
-                f"LUT of {self.species}",
-                "use wider bins, fewer --fewest-tracks, or a larger sample",
-            )
+        covariance, origin = np.zeros((len(fits), 15)), np.zeros(self.shape, np.uint8)
+        if measured.any():
+            covariance, origin = self._covariances(fits, measured)
+        lut = self._table(covariance, origin)
+        return self._with_content(lut, origin, self._normalised(lut))
+
+    def _covariances(
+        self, fits: list[RobustFit | None], measured: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+        """Covariance of each cell, and where it comes from."""
         covariance = np.zeros((len(fits), 15))
         for i in np.flatnonzero(measured):
             covariance[i] = to_packed(fits[i].covariance)  # type: ignore[union-attr]
@@ -170,9 +192,7 @@ class _Builder:
                 continue
             sigma = np.sqrt(covariance[i, _DIAGONAL])
             covariance[i] = to_packed(fit.covariance * sigma[:, None] * sigma)
-        covariance, origin = self._filled(covariance, measured)
-        lut = self._table(covariance, origin)
-        return self._with_content(lut, origin, self._normalised(lut))
+        return self._filled(covariance, measured)
 
     def _fits(self, values: NDArray[np.float64]) -> list[RobustFit | None]:
         fits: list[RobustFit | None] = []
@@ -204,10 +224,10 @@ class _Builder:
         return out, origin
 
     def _efficiencies(self) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
-        """Efficiencies of the innermost production radius over (nch, eta, pt), and where they come from."""
-        i, category = self.index, self.cells.categories.index(self.options.category)
-        generated = self.cells.generated[i].sum(axis=0)[0]
-        found = self.cells.found[i, :, category].sum(axis=0)[0]
+        """Efficiencies over (nch, eta, pt), and where they come from."""
+        i, r, category = self.index, self.i_radius, self.cells.categories.index(self.options.category)
+        generated = self.cells.generated[i, :, r].sum(axis=0)
+        found = self.cells.found[i, :, category, r].sum(axis=0)
         pooled = [pool_efficiency(f, g, self.options.fewest_particles) for f, g in zip(found, generated, strict=True)]
         return fill_multiplicities(np.stack([p[0] for p in pooled]), np.stack([p[1] for p in pooled]))
 
@@ -221,10 +241,10 @@ class _Builder:
             field=self.cells.field,
             efficiency_axes=(b.nch, b.eta, b.pt),
             efficiency=self.efficiency,
-            covariance_axes=(b.radius, b.eta, b.pt),
+            covariance_axes=(self.radius, b.eta, b.pt),
             covariance=covariance.reshape(*self.shape, 15),
             valid=origin != HOLE,
-            meta=self._meta(),
+            meta=self._meta() if self.i_radius == 0 else {},
         )
 
     def _meta(self) -> dict[str, Any]:
@@ -243,9 +263,6 @@ class _Builder:
             },
             "found_of_generated_by_phi": cells.phi[i, ::-1].T.tolist(),
             "clones": int(cells.clones[i].sum()),
-            # the format has efficiencies of one production radius only
-            "generated_beyond_first_radius": int(cells.generated[i, :, 1:].sum()),
-            "found_beyond_first_radius": int(cells.found[i, :, 0, 1:].sum()),
         }
 
     def _slopes(self, covariance: NDArray[np.float64], origin: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -266,12 +283,11 @@ class _Builder:
 
     def _normalised(self, lut: Lut) -> NDArray[np.float64]:
         sigma = np.empty((len(self.rows), 5))
-        _scales(self.radius, self.rows, *pack([lut]), sigma)
+        radius = np.full(len(self.rows), self.radius.centers[0])
+        _scales(radius, self.rows, *pack([lut]), sigma)
         return np.asarray(self.rows[:, :5] / sigma)
 
     def _with_content(self, lut: Lut, origin: NDArray[np.uint8], normal: NDArray[np.float64]) -> Lut:
-        from dataclasses import replace
-
         n = len(self.count)
         sigma = np.sqrt(lut.covariance.reshape(n, 15)[:, _DIAGONAL])
         bias, error = np.zeros((n, 5)), np.full((n, 5), np.nan)
@@ -290,13 +306,13 @@ class _Builder:
             stored = normal[mine[: self.options.library]]
             vectors.append(stored)
             lengths[i] = len(stored)
-        cells, k = self.cells, self.index
+        cells, k, r = self.cells, self.index, self.i_radius
         content = SampleContent(
             categories=cells.categories,
-            generated=cells.generated[k].sum(axis=0)[0],
-            found=cells.found[k].sum(axis=0)[:, 0],
+            generated=cells.generated[k, :, r].sum(axis=0),
+            found=cells.found[k, :, :, r].sum(axis=0),
             efficiency_origin=self.efficiency_origin,
-            used=cells.used[k],
+            used=cells.used[k, r : r + 1],
             origin=origin,
             bias=bias.reshape(*self.shape, 5),
             sigma_error=error.reshape(*self.shape, 5),
@@ -304,7 +320,7 @@ class _Builder:
             pull=pull.reshape(*self.shape, 5),
             beyond=beyond.reshape(*self.shape, 5),
             tail=tail.reshape(*self.shape, 2),
-            library=np.concatenate(vectors).astype(np.float32),
+            library=library_of(np.concatenate(vectors)),
             library_start=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         )
         return replace(lut, sample=content)
@@ -312,12 +328,12 @@ class _Builder:
     def _vectors(self, usable: NDArray[np.bool_], i: int, is_measured: bool) -> NDArray[np.int64]:
         """Rows of a cell; of the square around it if it has too few of its own."""
         n_eta, n_pt = self.shape[1:]
-        r, e, t = i // (n_eta * n_pt), i // n_pt % n_eta, i % n_pt
+        e, t = divmod(i, n_pt)
         mine = np.zeros(0, np.int64)
         for reach in range(REACH + 1):
             parts = []
             for ee in range(max(e - reach, 0), min(e + reach + 1, n_eta)):
-                first = (r * n_eta + ee) * n_pt
+                first = ee * n_pt
                 low, high = first + max(t - reach, 0), first + min(t + reach + 1, n_pt)
                 parts.append(np.arange(self.start[low], self.start[high]))
             mine = np.concatenate(parts)

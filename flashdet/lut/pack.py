@@ -32,7 +32,8 @@ class PackedLuts(NamedTuple):
     Attributes
     ----------
     layout : (n_tables, 5, 8) float64
-        Axes and first elements, see the column names in `flashdet.kernels.grid`. All numbers are exact in float64.
+        Axes and first elements, see the column names in `flashdet.kernels.grid`. All numbers are exact in float64. The
+        LUTs in the order given, then their tables of displaced particles (`pack_radii` tells which).
     efficiencies : (n,) float32
         Per table in the order (eta, pt, nch), nch fastest.
     cells : (n_cells, 16) or (n_cells, 48) float32
@@ -43,6 +44,21 @@ class PackedLuts(NamedTuple):
     layout: NDArray[np.float64]
     efficiencies: NDArray[np.float32]
     cells: NDArray[np.float32]
+
+
+class PackedRadii(NamedTuple):
+    """Which table serves a production radius; see `flashdet.kernels.choose.table_at`.
+
+    Attributes
+    ----------
+    first : (n_luts,) int64
+        First table of displaced particles of each LUT.
+    edges : (n_luts, n) float64
+        Radii at which its tables of displaced particles begin [cm]; infinite where there is no further one.
+    """
+
+    first: NDArray[np.int64]
+    edges: NDArray[np.float64]
 
 
 class PackedShapes(NamedTuple):
@@ -81,7 +97,7 @@ def pack_shapes(luts: Sequence[Lut | None], with_library: bool) -> PackedShapes:
     PackedShapes
         Cells of tables without `Lut.sample` have no bias, no wide component and no library.
     """
-    tables = [lut for lut in luts if lut is not None]
+    tables = [lut for lut in _all_tables(luts) if lut is not None]
     if all(lut.sample is None for lut in tables):
         return PackedShapes(np.zeros((0, 5)), np.zeros((0, 2)), np.zeros(1, np.int64), np.zeros((0, 5), np.float32))
     biases, tails, lengths, libraries = [], [], [], [np.zeros((0, 5), np.float32)]
@@ -103,12 +119,12 @@ def pack_shapes(luts: Sequence[Lut | None], with_library: bool) -> PackedShapes:
 
 
 def pack(luts: Sequence[Lut | None], interpolation: Interpolation = "linear") -> PackedLuts:
-    """Lay tables out for `grid.lookup_linear` or `grid.lookup_nearest`.
+    """Lay tables out for `grid.lookup_linear` or `nearest.lookup_nearest`.
 
     Parameters
     ----------
     luts : sequence of Lut or None
-        One entry per species; None where there is no table.
+        One entry per species; None where there is no table. Their tables of displaced particles follow after the last.
     interpolation : {"linear", "nearest"}
         Which of the two kernels will read them. Linear honours `Axis.interpolation` of each axis.
 
@@ -121,11 +137,12 @@ def pack(luts: Sequence[Lut | None], interpolation: Interpolation = "linear") ->
     LutError
         The covariance of a valid cell is not positive definite.
     """
-    layout = np.zeros((len(luts), 5, 8))
+    tables = _all_tables(luts)
+    layout = np.zeros((len(tables), 5, 8))
     layout[:, grid.START] = -1.0
     efficiencies = [np.zeros(0, np.float32)]
     cells = [np.zeros((0, 16 if interpolation == "linear" else 48), np.float32)]
-    for i, lut in enumerate(luts):
+    for i, lut in enumerate(tables):
         if lut is None:
             continue
         for j, axis in enumerate((lut.efficiency_axes[0], *lut.covariance_axes)):
@@ -135,6 +152,31 @@ def pack(luts: Sequence[Lut | None], interpolation: Interpolation = "linear") ->
         efficiencies.append(np.moveaxis(lut.efficiency, 0, -1).astype(np.float32).ravel())
         cells.append(_linear_cells(lut) if interpolation == "linear" else _nearest_cells(lut))
     return PackedLuts(layout, np.concatenate(efficiencies), _aligned(np.concatenate(cells)))
+
+
+def _all_tables(luts: Sequence[Lut | None]) -> list[Lut | None]:
+    """The LUTs, then their tables of displaced particles."""
+    return [*luts, *(part for lut in luts if lut is not None for part in lut.displaced)]
+
+
+def pack_radii(luts: Sequence[Lut | None]) -> PackedRadii:
+    """Tell which table serves a production radius.
+
+    Parameters
+    ----------
+    luts : sequence of Lut or None
+        As given to `pack`.
+
+    Returns
+    -------
+    PackedRadii
+    """
+    numbers = [0 if lut is None else len(lut.displaced) for lut in luts]
+    edges = np.full((len(luts), max(numbers, default=0) + 1), np.inf)
+    for row, lut in zip(edges, luts, strict=True):
+        if lut is not None:
+            row[: len(lut.displaced)] = [part.covariance_axes[0].low for part in lut.displaced]
+    return PackedRadii(len(luts) + np.cumsum([0, *numbers])[:-1].astype(np.int64), edges)
 
 
 def _pack_axis(axis: Axis, interpolation: Interpolation) -> tuple[float, ...]:

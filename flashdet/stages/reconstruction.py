@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from flashdet.kernels.choose import choose_cell
+from flashdet.kernels.choose import choose_cell, table_at
 from flashdet.kernels.grid import (
     FORBIDDEN,
     HIGH,
@@ -35,7 +35,7 @@ from flashdet.kernels.nearest import lookup_nearest
 from flashdet.kernels.noise import normal_rows, uniform_rows
 from flashdet.kernels.philox import uniforms
 from flashdet.kernels.smear import smear_nearest, smear_shaped
-from flashdet.lut.pack import PackedLuts, PackedShapes
+from flashdet.lut.pack import PackedLuts, PackedRadii, PackedShapes
 from flashdet.species import SPECIES
 from flashdet.stages.codes import nearest_species
 from flashdet.stages.rows import Charged, Tracks
@@ -61,6 +61,8 @@ class Response(NamedTuple):
     ----------
     luts : PackedLuts
         Packed for the interpolation wanted.
+    radii : PackedRadii
+        Which table serves a production radius.
     has_lut : (n_species,) bool
         Species that have a LUT.
     field_sign : (n_species,) float64
@@ -70,6 +72,7 @@ class Response(NamedTuple):
     """
 
     luts: PackedLuts
+    radii: PackedRadii
     has_lut: NDArray[np.bool_]
     field_sign: Floats
     shapes: PackedShapes
@@ -159,6 +162,7 @@ def _accept(
     """
     layout, efficiencies, cells = response.luts.layout, response.luts.efficiencies, response.luts.cells
     has_lut, corner, weight = response.has_lut, block.corner, block.weight
+    first_displaced, edges = response.radii.first, response.radii.edges
     cov, factor = np.empty(15), np.empty(25)
     last_event, last_table, column, step, fn = -1, -1, 0, 0, 0.0
     m = 0
@@ -172,23 +176,24 @@ def _accept(
                 continue
             counts[STAND_INS + species] += 1
         radius = math.sqrt(truth.vx[i] * truth.vx[i] + truth.vy[i] * truth.vy[i])
+        table = table_at(species, radius, first_displaced, edges)
         nch, eta, pt = dndeta[event], truth.eta[i], truth.pt[i]
         n, efficiency = 0, 0.0
         if is_nearest:
             efficiency, status = lookup_nearest(
-                species, nch, radius, eta, pt, layout, efficiencies, cells, cov, factor
+                table, nch, radius, eta, pt, layout, efficiencies, cells, cov, factor
             )  # fmt: skip
         else:
-            status = check_query(species, nch, radius, eta, pt, layout)
+            status = check_query(table, nch, radius, eta, pt, layout)
             if not status & (REJECTED | FORBIDDEN | NOT_A_NUMBER):
-                if species != last_table or event != last_event:
-                    last_event, last_table = event, species
-                    column, step, fn = efficiency_column(species, nch, layout)
+                if table != last_table or event != last_event:
+                    last_event, last_table = event, table
+                    column, step, fn = efficiency_column(table, nch, layout)
                 efficiency, n = enclose(
-                    species, column, step, fn, radius, eta, pt, layout, efficiencies, cells, corner, weight, m
+                    table, column, step, fn, radius, eta, pt, layout, efficiencies, cells, corner, weight, m
                 )
                 status |= INVALID if n == 0 else 0
-        if status and _is_lost(species, status, (nch, radius, eta, pt), layout, counts):
+        if status and _is_lost(table, status, (nch, radius, eta, pt), layout, counts):
             if status & (FORBIDDEN | NOT_A_NUMBER) and failed[0] < 0:
                 failed[0] = i
             continue
@@ -251,16 +256,17 @@ def _smear_other(
         params[:] = 0.0
         radius = math.sqrt(truth.vx[i] * truth.vx[i] + truth.vy[i] * truth.vy[i])
         turn, charge = response.field_sign[species], 1.0
+        table = table_at(species, radius, response.radii.first, response.radii.edges)
         if is_nearest:
             lookup_nearest(
-                species, dndeta[event], radius, truth.eta[i], truth.pt[i], layout, efficiencies, cells, cov, factor
+                table, dndeta[event], radius, truth.eta[i], truth.pt[i], layout, efficiencies, cells, cov, factor
             )  # fmt: skip
             smear_nearest(params, numbers, factor, 5)
         else:
             average_shape(block.corner, block.weight, j, block.n_corners[j], cells, shape)
             unpack_shape(shape, 1.0 / shape[15], 1.0, 1.0, cov, factor)
             choice, _ = uniforms(key, block.key[j], block.particle[j], _SLOT_SHAPE)
-            cell, rest = choose_cell(species, radius, truth.eta[i], truth.pt[i], layout, cells, choice)
+            cell, rest = choose_cell(table, radius, truth.eta[i], truth.pt[i], layout, cells, choice)
             smear_shaped(params, numbers, factor, cov, response.shapes, cell, rest, smearing)
             charge = math.copysign(1.0, truth.q_over_pt[i])
             turn *= charge

@@ -1,10 +1,10 @@
 """Tracking: which charged particles are reconstructed, and with which parameters and covariance.
 
-One lookup per particle in the LUT of its species gives the efficiency and the covariance at its multiplicity,
-production radius, eta and pt; one uniform number decides, five normal ones (or a stored residual of full simulation)
-make the parameters. The LUTs themselves
-are :mod:`flashdet.lut`, their interpolation :mod:`flashdet.kernels.grid`, the kernels
-:mod:`flashdet.stages.reconstruction`; the vertex is fitted in :mod:`flashdet.stages.vertex`.
+One lookup per particle in the LUT of its species, in its table for the production radius, gives the efficiency and the
+covariance at its multiplicity, eta and pt; one uniform number decides, five normal ones (or a stored residual of full
+simulation) make the parameters. The LUTs themselves are :mod:`flashdet.lut`, their interpolation
+:mod:`flashdet.kernels.grid`, the kernels :mod:`flashdet.stages.reconstruction`; the vertex is fitted in
+:mod:`flashdet.stages.vertex`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from flashdet.config import StageConfig, StrictModel
 from flashdet.errors import StageError
 from flashdet.event import EventBatch, Table
 from flashdet.lut.axis import OutOfRange
-from flashdet.lut.pack import pack, pack_shapes
+from flashdet.lut.pack import pack, pack_radii, pack_shapes
 from flashdet.lut.table import Lut
 from flashdet.rng import Draw
 from flashdet.species import SPECIES
@@ -115,6 +115,7 @@ class Tracking(Stage):
         opposite = {s for s, lut in luts.items() if lut.field * setup.magnetic_field < 0}
         self._response = Response(
             pack(tables, config.interpolation),
+            pack_radii(tables),
             np.array([species in luts for species in SPECIES]),
             np.array([-1.0 if species in opposite else 1.0 for species in SPECIES]),
             pack_shapes(tables, config.smearing == "library"),
@@ -126,7 +127,6 @@ class Tracking(Stage):
         if not luts:
             raise StageError("the card names no LUT", where, f"add luts: with at least one of {', '.join(SPECIES)}")
         self._check_smearing(luts)
-        rules = self.config.out_of_range
         checked = {}
         for species, lut in luts.items():
             if abs(abs(lut.field) - abs(field)) > _FIELD_TOLERANCE * abs(field):
@@ -135,16 +135,22 @@ class Tracking(Stage):
                     where,
                     "use LUTs of this field (flashdet lut build layout makes them)",
                 )
-            nch, radius, eta, pt = (
-                axis if rule is None else replace(axis, out_of_range=rule)
-                for axis, rule in zip(
-                    (lut.efficiency_axes[0], *lut.covariance_axes),
-                    (rules.nch, rules.radius, rules.eta, rules.pt),
-                    strict=True,
-                )
-            )
-            checked[species] = replace(lut, efficiency_axes=(nch, eta, pt), covariance_axes=(radius, eta, pt))
+            first, *others = (self._with_rules(part) for part in lut.parts)
+            checked[species] = replace(first, displaced=tuple(others))
         return checked
+
+    def _with_rules(self, lut: Lut) -> Lut:
+        """Table with the card's rules outside its axes."""
+        rules = self.config.out_of_range
+        nch, radius, eta, pt = (
+            axis if rule is None else replace(axis, out_of_range=rule)
+            for axis, rule in zip(
+                (lut.efficiency_axes[0], *lut.covariance_axes),
+                (rules.nch, rules.radius, rules.eta, rules.pt),
+                strict=True,
+            )
+        )
+        return replace(lut, efficiency_axes=(nch, eta, pt), covariance_axes=(radius, eta, pt))
 
     def _check_smearing(self, luts: Mapping[str, Lut]) -> None:
         """Refuse ways of smearing that the LUTs have no numbers for."""
@@ -153,11 +159,11 @@ class Tracking(Stage):
             return
         if self.config.interpolation == "nearest":
             raise StageError(f"smearing {smearing!r} needs interpolation: linear, not nearest", where)
-        missing = [name for name, lut in luts.items() if lut.sample is None]
+        parts = [(name, part) for name, lut in luts.items() for part in lut.parts]
+        missing = [name for name, part in parts if part.sample is None]
         if smearing == "library":
-            missing += [
-                n for n, lut in luts.items() if lut.sample is not None and not lut.sample.has_library(lut.valid)
-            ]
+            missing += [n for n, part in parts if part.sample is not None and not part.sample.has_library(part.valid)]
+        missing = list(dict.fromkeys(missing))
         if missing:
             raise StageError(
                 f"smearing {smearing!r} needs LUTs made from full simulation; not so: {', '.join(missing)}",

@@ -1,11 +1,11 @@
 """Tables built from a toy full simulation reproduce the toy, and so does the tracking stage with them."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 from scipy import stats
-from toy_sample import BIAS, BZ, CORRELATION, REPORTED, TAIL_FRACTION, TAIL_WIDTH, efficiency, sigmas, toy
+from toy_sample import BIAS, BZ, CORRELATION, REPORTED, TAIL_FRACTION, TAIL_WIDTH, efficiency, moved, sigmas, toy
 from tracking_tables import deviations, offered, tracked
 
 from flashdet.lut.axis import Axis
@@ -14,6 +14,7 @@ from flashdet.lut.cells import Binning, Cells
 from flashdet.lut.checks import is_positive_definite
 from flashdet.lut.content import EXTRAPOLATED, HOLE, MEASURED, POOLED
 from flashdet.lut.files import read_table, write_table
+from flashdet.lut.sample import SampleTracks
 from flashdet.testing import make_events
 
 DIAGONAL = [0, 2, 5, 9, 14]
@@ -153,6 +154,42 @@ def test_tracking_with_the_table_is_the_toy_again(lut, smearing, tmp_path):
         assert wide < 0.1 * expected
     else:
         assert wide == pytest.approx(expected, rel=0.15)
+
+
+@pytest.mark.parametrize("smearing", ["gaussian", "library"])
+def test_each_production_radius_closes(smearing):
+    """Efficiency and resolution of displaced particles: the toy loses 40 % of them and sees the rest as before."""
+    kept = 0.6
+
+    def sample(n, first, arc):
+        chunk, (eta, pt, _, found, _) = toy(n, first=first)
+        if arc == 0.0:
+            return chunk, eta, pt, found
+        alive = np.random.default_rng(first).random(n) < kept
+        tracks = SampleTracks(
+            *(getattr(chunk.tracks, field.name)[alive[found]] for field in fields(SampleTracks))
+        )  # fmt: skip
+        return moved(replace(chunk, tracks=tracks), arc), eta, pt, found & alive
+
+    radius = Axis("radius", "cm", 2, 0.0, 40.0, "linear", "reject", "none")
+    cells = Cells(Binning(**AXES, radius=radius, keep=2500), BZ)
+    n = 40_000
+    for k, arc in enumerate((0.0, 25.0)):
+        cells.add(sample(n, k * n, arc)[0])
+    lut = build_sample_luts(cells)["pion"]
+    near, far = lut.parts
+    assert np.median(far.efficiency / near.efficiency) == pytest.approx(kept, abs=0.02)
+    sigma = [np.sqrt(part.covariance[..., DIAGONAL]) for part in lut.parts]
+    assert np.median(sigma[1] / sigma[0], axis=(0, 1, 2)) == pytest.approx(np.ones(5), abs=0.05)
+    for k, (arc, scale) in enumerate(((0.0, 1.0), (25.0, kept))):
+        chunk, eta, pt, _ = sample(n, (10 + k) * n, arc)
+        track, truth, counts = tracked(events(chunk), [lut], bz=BZ, smearing=smearing)
+        assert not any(name.startswith("out of range: radius") for name in counts)
+        expected = scale * efficiency(eta, pt)
+        sigma_sum = np.sqrt(2.0 * (expected * (1 - expected)).sum())
+        # cells at low pt are wide: half a per cent
+        assert track.n_rows == pytest.approx(expected.sum(), abs=4 * sigma_sum + 0.005 * n)
+        assert np.hypot(truth["vx"], truth["vy"]).mean() == pytest.approx(arc, abs=0.8)
 
 
 def test_sparse_cells_are_filled_and_marked():

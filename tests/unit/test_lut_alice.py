@@ -144,14 +144,30 @@ def test_covariances_that_depend_on_multiplicity_are_refused(path):
         read_alice(path)
 
 
-def test_efficiencies_that_depend_on_the_radius_are_refused(path):
+@pytest.mark.parametrize(("name", "value"), [("eff", 0.123), ("valid", 0)])
+def test_efficiencies_that_depend_on_the_radius_make_a_table_each(path, tmp_path, name, value):
     axes = (ALICE_AXES[0], (2, 0.0, 100.0, 0), *ALICE_AXES[2:])
-    for name, value in (("eff", 0.123), ("valid", 0)):
-        entries = alice_entries(axes)
-        entries[name][1, 1, 3, 6] = value
-        path.write_bytes(alice_bytes(entries, axes=axes))
-        with pytest.raises(LutError, match="radius"):
-            read_alice(path)
+    entries = alice_entries(axes)
+    entries[name][1, 1, 3, 6] = value
+    path.write_bytes(alice_bytes(entries, axes=axes))
+    lut = read_alice(path)
+    assert [(part.covariance_axes[0].low, part.covariance_axes[0].high) for part in lut.parts] == [(0, 50), (50, 100)]
+    lut.validate()
+    for i, part in enumerate(lut.parts):
+        expected = np.where(entries["valid"][:, i], entries["eff"][:, i], 0.0)
+        assert np.array_equal(part.efficiency.astype(np.float32), expected)
+        assert np.array_equal(
+            part.covariance[0].astype(np.float32)[part.valid[0]], entries["covm"][0, i][part.valid[0]]
+        )
+    assert lut.displaced[0].efficiency[1, 3, 6] == (np.float32(0.123) if name == "eff" else 0.0)
+    # and back: equal bins of radius are what the format has
+    write_alice(lut, tmp_path / "again.dat")
+    back = read_alice(tmp_path / "again.dat")
+    assert len(back.displaced) == 1
+    for part, again in zip(lut.parts, back.parts, strict=True):
+        assert again.covariance_axes == part.covariance_axes
+        assert np.array_equal(again.efficiency, part.efficiency)
+        assert np.array_equal(again.covariance[part.valid], part.covariance[part.valid])
 
 
 @pytest.mark.parametrize(

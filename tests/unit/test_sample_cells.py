@@ -1,6 +1,8 @@
 """Sums over full simulation: truth matching, clones, fakes, exact merging, cells that the format lacks."""
 
-from dataclasses import replace
+import json
+import zipfile
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from flashdet.errors import InputError, LutError
 from flashdet.lut.axis import Axis
 from flashdet.lut.build import BuildOptions, build_sample_luts
 from flashdet.lut.cells import Binning, Cells, merged
+from flashdet.lut.content import library_of
 from flashdet.lut.files import read_table, write_table
 from flashdet.lut.merge import read_part, write_part
 from flashdet.lut.residuals import residuals
@@ -231,17 +234,41 @@ def test_charge_and_azimuth_are_counted_and_told():
     assert sum(n for _, n in lut.meta["found_of_generated_by_phi"]) == 4000
 
 
-def test_production_radius_is_an_axis():
-    """Displaced particles have cells of their own; the efficiency is that of the innermost ones."""
+def test_production_radius_is_an_axis(tmp_path):
+    """Displaced particles have cells of their own: efficiency, covariance, counts and residuals."""
     near, far = toy(8000)[0], toy(8000, first=8000)[0]
-    far = replace(far, particles=replace(far.particles, vx=far.particles.vx + 30.0))
-    cells = Cells(replace(BINNING, radius=Axis("radius", "cm", 2, 0.0, 50.0, "linear", "reject", "none")), BZ)
+    step = 30.0
+    far = replace(far, particles=replace(far.particles, vx=far.particles.vx + step))
+    lost = far.tracks.event % 2 == 0
+    far = replace(far, tracks=SampleTracks(*(getattr(far.tracks, f.name)[~lost] for f in fields(SampleTracks))))
+    cells = Cells(replace(BINNING, radius=Axis("radius", "cm", 3, 0.0, 75.0, "linear", "reject", "none")), BZ)
     cells.add(near)
     cells.add(far)
     lut = build_sample_luts(cells, options=BuildOptions(fewest_tracks=50))["pion"]
-    assert lut.covariance.shape[0] == 2
-    assert lut.sample.generated.sum() == 8000
-    assert lut.meta["generated_beyond_first_radius"] == 8000
+    lut.validate()
+    assert [part.covariance_axes[0].low for part in lut.parts] == [0.0, 25.0, 50.0]
+    assert {part.covariance_axes[0].out_of_range for part in lut.parts} == {"reject"}
+    alone = Cells(BINNING, BZ)
+    alone.add(near)
+    prompt = build_sample_luts(alone, options=BuildOptions(fewest_tracks=50))["pion"]
+    assert np.array_equal(lut.efficiency, prompt.efficiency)
+    assert np.array_equal(lut.covariance, prompt.covariance)
+    displaced = lut.displaced[0]
+    assert lut.sample.generated.sum() == displaced.sample.generated.sum() == 8000
+    ratio = displaced.sample.found[0].sum() / lut.sample.found[0].sum()
+    assert ratio == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(8000))
+    # the toy's tracks know nothing of the step: their residuals do
+    sigma = np.sqrt(displaced.covariance[displaced.valid][:, 0])
+    assert np.median(sigma) > 5.0
+    # nothing was made farther out: nothing is invented there
+    assert not lut.displaced[1].valid.any()
+    assert lut.displaced[1].sample.generated.sum() == 0
+    write_table(lut, tmp_path / "pion.lut.npz")
+    again = read_table(tmp_path / "pion.lut.npz")
+    again.validate()
+    for part, back in zip(lut.parts, again.parts, strict=True):
+        assert np.array_equal(part.sample.library, back.sample.library)
+        assert np.array_equal(part.sample.found, back.sample.found)
 
 
 def test_too_small_a_sample_says_so():
@@ -252,6 +279,35 @@ def test_too_small_a_sample_says_so():
     empty = Cells(BINNING, BZ)
     with pytest.raises(LutError, match="no reconstructed particle"):
         build_sample_luts(empty)
+
+
+def test_libraries_take_two_bytes_a_number(tmp_path):
+    cells = Cells(BINNING, BZ)
+    cells.add(toy(4000)[0])
+    lut = build_sample_luts(cells)["pion"]
+    exact = lut.sample.library.astype(np.float64) * (1 + 1e-4)
+    assert library_of(exact) == pytest.approx(exact, rel=2.0**-11)
+    write_table(lut, tmp_path / "pion.lut.npz")
+    with zipfile.ZipFile(tmp_path / "pion.lut.npz") as archive:
+        header = json.loads(archive.read("header.json"))
+        assert header["sample"]["library_type"] == header["arrays"]["library"]["dtype"] == "<f2"
+        assert archive.getinfo("library.npy").file_size < 10 * len(lut.sample.library) + 200
+    # what does not fit is kept in single precision, nothing becomes infinite
+    far = lut.sample.library.copy()
+    far[3, 2] = 1e6
+    write_table(replace(lut, sample=replace(lut.sample, library=library_of(far))), tmp_path / "far.lut.npz")
+    assert read_table(tmp_path / "far.lut.npz").sample.library[3, 2] == 1e6
+
+
+def test_libraries_of_older_files_are_read(tmp_path):
+    cells = Cells(BINNING, BZ)
+    cells.add(toy(4000)[0])
+    lut = build_sample_luts(cells)["pion"]
+    single = lut.sample.library * np.float32(1.0001)
+    write_table(replace(lut, sample=replace(lut.sample, library=single)), tmp_path / "old.lut.npz")
+    with zipfile.ZipFile(tmp_path / "old.lut.npz") as archive:
+        assert "library_type" not in json.loads(archive.read("header.json"))["sample"]
+    assert np.array_equal(read_table(tmp_path / "old.lut.npz").sample.library, single)
 
 
 def test_bits_of_the_content_survive_the_file(tmp_path):
