@@ -1,4 +1,4 @@
-"""What ``flashdet bench`` measures: phases of a start, parts of a job, and pyhepmc's own loop over the same text.
+"""What ``flashdet bench`` measures: phases of a start, parts of a job, and the ratio to `flashdet.cli.yardstick`.
 
 All times are CPU time of this process, so that other users of the machine count as little as possible; the job runs in
 one thread. Nothing is printed here, and options of the command are read in `flashdet.cli.bench`.
@@ -6,7 +6,6 @@ one thread. Nothing is printed here, and options of the command are read in `fla
 
 from __future__ import annotations
 
-import itertools
 import os
 import platform
 import resource
@@ -15,12 +14,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flashdet.cli import collector
+from flashdet.cli.yardstick import Yardstick, bare_loop, bytes_of, decompressed
 from flashdet.kernels.compilations import Compilations
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 #: Events that are enough to compile every kernel of a job.
 WARM_UP = 20
-#: Starts of the two kinds of HepMC text that pyhepmc's loop is timed on.
-_TEXTS = {b"HepMC::Asciiv3": "HepMC3", b"HepMC::IO_GenEvent": "HepMC2"}
 
 
 @dataclass
@@ -64,32 +62,6 @@ class Pass:
     def total(self) -> float:
         """CPU seconds of the whole pass."""
         return self.read + self.simulate + self.write + self.checksums
-
-
-@dataclass
-class Yardstick:
-    """pyhepmc's bare loop over the first events of the same text.
-
-    Attributes
-    ----------
-    layout : str
-        ``"HepMC2"`` or ``"HepMC3"``.
-    n_events : int
-        Events in the loop.
-    seconds, ours : float
-        Median CPU seconds of the loop, and of our whole job for the same events.
-    reading : float
-        The part of `ours` that is reading.
-    n_bytes : int
-        Text of these events.
-    """
-
-    layout: str
-    n_events: int
-    seconds: float
-    ours: float
-    reading: float
-    n_bytes: int
 
 
 @dataclass
@@ -303,88 +275,7 @@ def compare(
     if n < passes[0].n_events:
         ours = [one_pass(_limited(job, n), pipeline, folder / "part") for _ in passes]
     total, reading = (statistics.median(getattr(p, name) for p in ours) for name in ("total", "read"))
-    return Yardstick(layout, n, statistics.median(times), total, reading, _bytes_of(text, n))
-
-
-def decompressed(name: str, path: Path, events: int) -> str | None:
-    """Write the text of the first events of an input, decompressed.
-
-    Parameters
-    ----------
-    name : str
-        The input.
-    path : pathlib.Path
-        File to write.
-    events : int
-        At least so many events are complete in it.
-
-    Returns
-    -------
-    str or None
-        ``"HepMC2"`` or ``"HepMC3"``; None for anything else, then nothing is written.
-    """
-    from flashdet.io.hepmc.source import Source
-
-    source = Source(name)
-    try:
-        piece = source.read()
-        layout = next((text for mark, text in _TEXTS.items() if mark in piece[:4096]), None)
-        if layout is None:
-            return None
-        n, last = 0, b""
-        with path.open("wb") as file:
-            while piece and n <= events:
-                file.write(piece)
-                n += (last + piece).count(b"\nE ")
-                last = piece[-2:]
-                piece = source.read()
-    finally:
-        source.close()
-    return layout
-
-
-def bare_loop(path: Path, events: int, budget: float) -> tuple[float, int]:
-    """CPU seconds of ``for event in pyhepmc.open(path)`` and nothing else.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        Plain text.
-    events : int
-        Events to read.
-    budget : float
-        CPU seconds after which no further event is begun.
-
-    Returns
-    -------
-    seconds : float
-        CPU time.
-    n : int
-        Events read.
-    """
-    import pyhepmc
-
-    n, begin = 0, time.process_time()
-    with pyhepmc.open(os.fspath(path)) as file:
-        for _ in itertools.islice(file, events):
-            n += 1
-            if time.process_time() - begin > budget:
-                break
-        seconds = time.process_time() - begin
-    return seconds, n
-
-
-def _bytes_of(path: Path, events: int) -> int:
-    """Bytes of text up to the end of an event."""
-    with path.open("rb") as file:
-        ends = (file.tell() - len(line) for line in _lines(file) if line.startswith(b"E "))
-        position = next(itertools.islice(ends, events, None), None)
-    return path.stat().st_size if position is None else position
-
-
-def _lines(file: Any) -> Iterator[bytes]:
-    """Lines of a file by `readline`, after which ``tell`` is right."""
-    return iter(file.readline, b"")
+    return Yardstick(layout, n, statistics.median(times), total, reading, bytes_of(text, n))
 
 
 def machine() -> dict[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flashdet.cli import collector, measure
+from flashdet.cli import collector, yardstick
 from flashdet.cli.main import execute
 from flashdet.cli.warmup import TEXTS
 
@@ -78,14 +78,14 @@ def test_text_of_the_first_events(inputs, tmp_path):
     zstandard = pytest.importorskip("zstandard")
     packed = tmp_path / "e.hepmc.zst"
     packed.write_bytes(zstandard.ZstdCompressor().compress(inputs[0].read_bytes()))
-    assert measure.decompressed(str(packed), tmp_path / "plain", 7) == "HepMC3"
+    assert yardstick.decompressed(str(packed), tmp_path / "plain", 7) == "HepMC3"
     assert (tmp_path / "plain").read_bytes() == inputs[0].read_bytes()
-    assert measure.bare_loop(tmp_path / "plain", 3, 60.0)[1] == 3
-    assert measure.bare_loop(tmp_path / "plain", 7, 0.0)[1] == 1  # the budget ends it after the event it is in
+    assert yardstick.bare_loop(tmp_path / "plain", 3, 60.0)[1] == 3
+    assert yardstick.bare_loop(tmp_path / "plain", 7, 0.0)[1] == 1  # the budget ends it after the event it is in
     start = inputs[0].read_bytes().index(b"\nE 4 ") + 1
-    assert measure._bytes_of(inputs[0], 4) == start
+    assert yardstick.bytes_of(inputs[0], 4) == start
     (tmp_path / "other").write_text("<LesHouchesEvents>")
-    assert measure.decompressed(str(tmp_path / "other"), tmp_path / "plain", 7) is None
+    assert yardstick.decompressed(str(tmp_path / "other"), tmp_path / "plain", 7) is None
 
 
 def test_warmup_makes_later_jobs_load_everything(inputs, tmp_path, capsys):
