@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
-from scipy.stats import chi2, ks_2samp
+from scipy.stats import chi2, ks_2samp, norm
 
 from flashdet.cli.main import execute
 from flashdet.io.samples.acts import find_events, read_acts
@@ -39,12 +39,14 @@ PARAMETERS = ("y", "z", "snp", "tgl", "q/pt")
 DIAGONAL = [0, 2, 5, 9, 14]
 #: Cells with fewer tracks are left out.
 FEWEST = 1000
-#: Relative standard error of the half width times the square root of the number of tracks, for a Gaussian.
-QUANTILE_ERROR = 0.9617
+#: Parts of a cell whose spread gives the statistical error of a width, which tails make larger than a Gaussian's.
+PARTS = 20
 #: Half the range that holds 95.45 % over half of that with 68.27 %, 2 for a Gaussian: beyond this a pull says nothing.
 HEAVIEST = 2.2
-#: What is asked for: standard errors of an efficiency, deviations of widths and pulls from 1, distance.
+#: What is asked for: standard errors of an efficiency, deviations of widths and pulls from 1, distance. Widths and
+#: pulls may deviate by as many standard errors as the worst of a species has by chance in one of a hundred samples.
 LIMITS = {"efficiency": 3.0, "sigma": 0.05, "pull": 0.05, "ks": 0.02}
+CHANCE = 0.01
 
 
 @dataclass
@@ -124,9 +126,10 @@ def close(acts: Tracks, ours: Tracks, lut: Lut, eta: NDArray[np.float64], pt: ND
             row = dict(zip(("eta_low", "eta_high", "pt_low", "pt_high"), map(float, box), strict=True))
             row |= {"tracks": float(n[0]), "efficiency_acts": numbers[0][0], "efficiency": numbers[1][0]}
             row["efficiency_deviation"] = _standard_errors(*numbers)
-            row["statistical_error"] = QUANTILE_ERROR * (1.0 / n[0] + 1.0 / n[1]) ** 0.5
+            errors = [width_error(values[k]) for values, k in zip(scaled, kept, strict=True)]
             for i, name in enumerate(PARAMETERS):
-                row[f"sigma_{name}_ratio"] = widths[1][i] / widths[0][i]
+                row[f"sigma_{name}_ratio"], row[f"error_{name}"] = widths[1][i] / widths[0][i], np.hypot(*errors)[i]
+                row[f"pull_error_{name}"] = errors[1][i]
                 row[f"pull_{name}"], row[f"pull_{name}_acts"] = reported[1][i], reported[0][i]
                 row[f"shape_{name}"] = shape[i]
             result.rows.append(row)
@@ -141,6 +144,12 @@ def half_width(values: NDArray[np.float64], share: float = 0.6827) -> NDArray[np
     """Half the range that holds a share of each column; what is not known is left out."""
     low, high = np.nanquantile(values, [0.5 - 0.5 * share, 0.5 + 0.5 * share], axis=0)
     return np.asarray(0.5 * (high - low))
+
+
+def width_error(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Relative standard error of the half width of each column."""
+    parts = np.stack([half_width(values[i::PARTS]) for i in range(PARTS)])
+    return np.asarray(parts.std(axis=0, ddof=1) / parts.mean(axis=0) / PARTS**0.5)
 
 
 def table_sigma(lut: Lut, place: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -171,18 +180,21 @@ def _standard_errors(first: tuple[float, int], second: tuple[float, int]) -> flo
 
 def report(species: str, result: Closure) -> bool:
     """Print the numbers of a species; true if all limits are kept."""
-    off, error = result.column("efficiency_deviation"), result.column("statistical_error").max()
-    ratio, pull, theirs, shape = (
+    off = result.column("efficiency_deviation")
+    ratio, error, pull, pull_error, theirs, shape = (
         np.stack([result.column(text.format(name)) for name in PARAMETERS], axis=1)
-        for text in ("sigma_{}_ratio", "pull_{}", "pull_{}_acts", "shape_{}")
+        for text in ("sigma_{}_ratio", "error_{}", "pull_{}", "pull_error_{}", "pull_{}_acts", "shape_{}")
     )
     gaussian = shape < HEAVIEST
-    print(f"{species}: {len(off)} cells, {int(result.column('tracks').sum())} tracks, error of a ratio <= {error:.3f}")
+    print(f"{species}: {len(off)} cells, {int(result.column('tracks').sum())} tracks")
     probability = chi2.sf((off**2).sum(), len(off))
     print(f"  efficiency: worst cell {abs(off).max():.1f} standard errors, chi2 probability {probability:.3f}")
     print("  parameter:           " + "  ".join(f"{name:>14}" for name in PARAMETERS))
+    everywhere = np.ones_like(gaussian)
     for title, values, used in (
-        ("sigma ratio", ratio, np.ones_like(gaussian)),
+        ("sigma ratio", ratio, everywhere),
+        ("its standard error", error, everywhere),
+        ("in standard errors", (ratio - 1.0) / error, everywhere),
         ("pull", pull, gaussian),
         ("pull of ACTS", theirs, gaussian),
     ):
@@ -190,10 +202,11 @@ def report(species: str, result: Closure) -> bool:
         print(f"  {title:<20} " + "  ".join(f"{v.min():6.3f}..{v.max():6.3f}" if len(v) else " " * 14 for v in columns))
     print("  cells with tails     " + "  ".join(f"{n:14d}" for n in (~gaussian).sum(axis=0)))
     print("  KS distance          " + "  ".join(f"{d:14.4f}" for d in result.distance))
+    errors = norm.isf(0.5 * CHANCE / ratio.size)
     return bool(
         abs(off).max() < LIMITS["efficiency"]
-        and abs(ratio - 1.0).max() < LIMITS["sigma"]
-        and abs(pull - 1.0)[gaussian].max(initial=0.0) < LIMITS["pull"]
+        and (abs(ratio - 1.0) < np.maximum(LIMITS["sigma"], errors * error)).all()
+        and (abs(pull - 1.0) < np.maximum(LIMITS["pull"], errors * pull_error))[gaussian].all()
         and result.distance.max() < LIMITS["ks"]
     )
 
