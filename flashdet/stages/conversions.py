@@ -27,6 +27,7 @@ from flashdet.lut.layout import Layer
 from flashdet.rng import Draw
 from flashdet.species import ELECTRON_MASS
 from flashdet.stages.base import Setup, Stage, StageOutput
+from flashdet.stages.neutrals import Neutrals
 from flashdet.stages.pairs import (
     HIGH_ENERGY,
     LEAST_ENERGY,
@@ -58,19 +59,6 @@ class ConversionsConfig(StageConfig):
 
 
 # --- kernels ---------------------------------------------------------------------------------------------------------
-class Photons(NamedTuple):
-    """Columns of ``particle`` that are read."""
-
-    pdg: NDArray[np.int32]
-    status: NDArray[np.int32]
-    px: Floats
-    py: Floats
-    pz: Floats
-    energy: Floats
-    vx: Floats
-    vy: Floats
-    vz: Floats
-    vt: Floats
 
 
 class Pairs(NamedTuple):
@@ -144,7 +132,7 @@ def _thickness(
 
 @kernel
 def convert_photons(
-    photons: Photons, offsets: NDArray[np.int64], event_key: NDArray[np.uint64], key: np.uint64, material: Material,
+    photons: Neutrals, offsets: NDArray[np.int64], event_key: NDArray[np.uint64], key: np.uint64, material: Material,
     pairs: Pairs, pair_offsets: NDArray[np.int64],
 ) -> None:  # fmt: skip
     """Let photons convert in the layers that they cross.
@@ -154,7 +142,7 @@ def convert_photons(
 
     Parameters
     ----------
-    photons : Photons
+    photons : Neutrals
         The generator record; codes 22 of status 1 are used.
     offsets : (n_events + 1,) int64
         Rows of the events.
@@ -323,7 +311,7 @@ class Conversions(Stage):
 
     def __init__(self, name: str, config: ConversionsConfig, setup: Setup) -> None:
         super().__init__(name, config, setup)
-        self.reads = (*pick(EVENT, "key"), *pick(PARTICLE, *Photons._fields))
+        self.reads = (*pick(EVENT, "key"), *pick(PARTICLE, *Neutrals._fields))
         self.writes = for_stage(CONVERSIONS_PAIR, self.kind, name)
         layers = [layer for layer in read_layout(config.layout).layers if layer.x_over_x0 > 0.0]
         if not layers:
@@ -342,7 +330,7 @@ class Conversions(Stage):
         pairs = Pairs(*empty_columns(CONVERSIONS_PAIR, 2 * n_photons))
         offsets = np.empty(batch.n_events + 1, np.int64)
         convert_photons(
-            Photons(*(particle[c] for c in Photons._fields)), particle.offsets, batch["event"]["key"], draw.key,
+            Neutrals(*(particle[c] for c in Neutrals._fields)), particle.offsets, batch["event"]["key"], draw.key,
             self._material, pairs, offsets,
         )  # fmt: skip
         rows = {name: values[: offsets[-1]] for name, values in pairs._asdict().items()}
