@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flashdet.kernels.bits import as_double, high64, leading_zeros, load8, load64, trailing_zeros
-from flashdet.kernels.jit import inline, kernel
+from flashdet.kernels.jit import bare_kernel, inline
 
 #: Status of a parsed field.
 OK, UNDECIDED, BAD = 0, 1, 2
@@ -43,7 +43,7 @@ def _powers_of_five() -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
 _POW_HIGH, _POW_LOW = _powers_of_five()
 
 
-@kernel
+@bare_kernel
 def to_double(w: np.uint64, q: int) -> float:
     """Nearest double to ``w * 10**q``, ties to even.
 
@@ -189,7 +189,7 @@ def written_int(buffer: NDArray[np.uint8], i: int, end: int) -> tuple[int, int, 
     return (-value if negative else value), i + n + 1, _U(behind)
 
 
-@kernel
+@bare_kernel
 def _mantissa(buffer: NDArray[np.uint8], i: int, stop: int) -> tuple[np.uint64, int, int, int]:
     """Digits with or without a point: up to 19 significant ones, their power of ten, next byte, and a status.
 
@@ -221,7 +221,7 @@ def _mantissa(buffer: NDArray[np.uint8], i: int, stop: int) -> tuple[np.uint64, 
     return w, q, i, status
 
 
-@kernel
+@bare_kernel
 def _exponent(buffer: NDArray[np.uint8], i: int, stop: int) -> tuple[int, int, int]:
     """``e`` or ``E`` with an integer behind it, or nothing: exponent, next byte, status."""
     if i >= stop or (buffer[i] != 101 and buffer[i] != 69):
@@ -246,7 +246,7 @@ def _is_end(buffer: NDArray[np.uint8], i: int, stop: int) -> bool:
     return bool(i >= stop or buffer[i] == 32 or buffer[i] == 10 or buffer[i] == 13)
 
 
-@kernel
+@bare_kernel
 def _general_double(buffer: NDArray[np.uint8], i: int, stop: int) -> tuple[float, int, int]:
     """Any decimal number; it ends at a blank, at the end of the line or at `stop`."""
     negative = False

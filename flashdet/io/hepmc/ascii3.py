@@ -32,7 +32,7 @@ from flashdet.io.hepmc.fields import (
 from flashdet.io.hepmc.listing import reader_of
 from flashdet.io.hepmc.written import lines3
 from flashdet.kernels.decimal import OK
-from flashdet.kernels.jit import kernel
+from flashdet.kernels.jit import bare_kernel
 
 Text = NDArray[np.uint8]
 
@@ -45,7 +45,7 @@ _SIGNAL = np.frombuffer(b"signal_process_id ", np.uint8)
 _SCALE = np.frombuffer(b"event_scale ", np.uint8)
 
 
-@kernel
+@bare_kernel
 def _attribute(text: Text, i: int, stop: int, b: Buffers, event: int) -> tuple[int, int]:
     """``name value`` of an attribute of the event: keep what the event table has columns for."""
     if starts_with(text, i, stop, _CYCLES):
@@ -65,7 +65,7 @@ def _attribute(text: Text, i: int, stop: int, b: Buffers, event: int) -> tuple[i
     return OK, i
 
 
-@kernel
+@bare_kernel
 def _incoming(text: Text, i: int, stop: int, b: Buffers, event: int, v: int, n_read: int) -> tuple[int, int]:
     """``[1,2,...]``: particles that end in vertex `v`; `n_read` particles were read before it."""
     first_particle = b.event[event, buffers.PARTICLES]
@@ -97,7 +97,7 @@ def _incoming(text: Text, i: int, stop: int, b: Buffers, event: int, v: int, n_r
     return OK, i + 1
 
 
-@kernel
+@bare_kernel
 def _place(text: Text, i: int, stop: int, to: NDArray[np.float64]) -> tuple[int, int]:
     """`` @ x y z t`` and the end of the line, or its end alone."""
     j = blanks(text, i, stop)
@@ -114,7 +114,7 @@ def _place(text: Text, i: int, stop: int, to: NDArray[np.float64]) -> tuple[int,
     return line_end(text, i, stop)
 
 
-@kernel
+@bare_kernel
 def _vertex(text: Text, i: int, stop: int, b: Buffers, event: int, n_read: int) -> tuple[int, int]:
     """``V number status [1,2,...] @ x y z t``; `n_read` particles were read before it."""
     first_vertex = b.event[event, buffers.VERTICES]
@@ -136,7 +136,7 @@ def _vertex(text: Text, i: int, stop: int, b: Buffers, event: int, n_read: int) 
     return _place(text, i, stop, b.position[v])
 
 
-@kernel
+@bare_kernel
 def _particle(text: Text, i: int, stop: int, b: Buffers, event: int, n_read: int) -> tuple[int, int]:
     """``P number parent code px py pz E m status``."""
     first = b.event[event, buffers.PARTICLES]
@@ -170,7 +170,7 @@ def _particle(text: Text, i: int, stop: int, b: Buffers, event: int, n_read: int
     return line_end(text, i, stop)
 
 
-@kernel
+@bare_kernel
 def _head(text: Text, i: int, stop: int, b: Buffers, event: int) -> tuple[int, int]:
     """``E number vertices particles [@ x y z t]``: announce the event and clear its rows."""
     b.event[event, buffers.START] = i
@@ -206,7 +206,7 @@ def _head(text: Text, i: int, stop: int, b: Buffers, event: int) -> tuple[int, i
     return _place(text, i, stop, b.header[event, buffers.SHIFT : buffers.SHIFT + 4])
 
 
-@kernel
+@bare_kernel
 def _attribute_line(text: Text, i: int, stop: int, b: Buffers, event: int) -> tuple[int, int]:
     """``A owner name value``; owner 0 is the event."""
     code, i, owner = integer(text, i + 1, stop)
@@ -219,7 +219,7 @@ def _attribute_line(text: Text, i: int, stop: int, b: Buffers, event: int) -> tu
     return OK, i
 
 
-@kernel
+@bare_kernel
 def _is_run_information(text: Text, i: int, stop: int, is_full: bool) -> bool:
     """Tell a line that begins the run information of later events: W or A without an owner behind the last particle."""
     kind = text[i]
@@ -231,7 +231,7 @@ def _is_run_information(text: Text, i: int, stop: int, is_full: bool) -> bool:
     return bool(kind == 84)  # T
 
 
-@kernel
+@bare_kernel
 def _event(
     text: Text, i: int, stop: int, b: Buffers, event: int, names: Text, work: NDArray[np.int64]
 ) -> tuple[int, int]:

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from flashdet.io.hepmc import buffers, codes
 from flashdet.io.hepmc.buffers import Buffers
 from flashdet.kernels.decimal import BAD, OK, UNDECIDED, read_double, read_int
-from flashdet.kernels.jit import inline, kernel
+from flashdet.kernels.jit import bare_kernel, inline
 
 Text = NDArray[np.uint8]
 
 
-@kernel
+@bare_kernel
 def named_value(text: Text, i: int, stop: int) -> bool:
     """Tell whether a name, a blank and something else stand here."""
     first = i
@@ -44,7 +44,7 @@ def is_blank_line(text: Text, i: int, stop: int) -> bool:
     return bool(text[i] == 10 or (text[i] == 13 and i + 1 < stop and text[i + 1] == 10))
 
 
-@kernel
+@bare_kernel
 def next_line(text: Text, i: int, stop: int) -> int:
     """First byte of the next line."""
     while i < stop and text[i] != 10:
@@ -52,7 +52,7 @@ def next_line(text: Text, i: int, stop: int) -> int:
     return min(i + 1, stop)
 
 
-@kernel
+@bare_kernel
 def line_end(text: Text, i: int, stop: int) -> tuple[int, int]:
     """Nothing but blanks may be left of the line."""
     i = blanks(text, i, stop)
@@ -61,7 +61,7 @@ def line_end(text: Text, i: int, stop: int) -> tuple[int, int]:
     return codes.LONG_LINE, i
 
 
-@kernel
+@bare_kernel
 def starts_with(text: Text, i: int, stop: int, word: Text) -> bool:
     """Tell whether `word` stands at `i`."""
     if i + len(word) > stop:
@@ -81,7 +81,7 @@ def integer_at(text: Text, i: int, stop: int) -> tuple[int, int, int]:
     return OK, j, value
 
 
-@kernel
+@bare_kernel
 def integer(text: Text, i: int, stop: int) -> tuple[int, int, int]:
     """Code, next byte and value of the integer behind one blank: two blanks shift the fields of other readers."""
     if i >= stop or text[i] != 32:
@@ -102,7 +102,7 @@ def double_at(text: Text, i: int, stop: int) -> tuple[int, int, float]:
     return OK, j, value
 
 
-@kernel
+@bare_kernel
 def double(text: Text, i: int, stop: int) -> tuple[int, int, float]:
     """Code, next byte and value of the finite number behind one blank."""
     if i >= stop or text[i] != 32:
@@ -110,7 +110,7 @@ def double(text: Text, i: int, stop: int) -> tuple[int, int, float]:
     return double_at(text, i + 1, stop)
 
 
-@kernel
+@bare_kernel
 def _not_a_number(text: Text, i: int, stop: int) -> int:
     """Tell an empty field, nan and inf from other rubbish."""
     if at_end(text, i, stop):
@@ -121,7 +121,7 @@ def _not_a_number(text: Text, i: int, stop: int) -> int:
     return codes.NOT_FINITE if letter == 110 or letter == 105 else codes.BAD_NUMBER
 
 
-@kernel
+@bare_kernel
 def record(
     text: Text, i: int, stop: int, b: Buffers, event: int, slot: int, fields: tuple[int, int, int]
 ) -> tuple[int, int]:
@@ -145,7 +145,7 @@ def record(
     return OK, i
 
 
-@kernel
+@bare_kernel
 def skip(text: Text, i: int, stop: int, n: int) -> tuple[int, int]:
     """Step over `n` finite numbers whose value nobody wants."""
     for _ in range(n):
@@ -155,7 +155,7 @@ def skip(text: Text, i: int, stop: int, n: int) -> tuple[int, int]:
     return OK, i
 
 
-@kernel
+@bare_kernel
 def skip_integers(text: Text, i: int, stop: int, n: int) -> tuple[int, int]:
     """Step over `n` integers whose value nobody wants."""
     for _ in range(n):
@@ -165,7 +165,7 @@ def skip_integers(text: Text, i: int, stop: int, n: int) -> tuple[int, int]:
     return OK, i
 
 
-@kernel
+@bare_kernel
 def weights(text: Text, i: int, stop: int, b: Buffers, event: int) -> tuple[int, int]:
     """All numbers up to the end of the line are weights of the event, which has one such line."""
     if b.event[event, buffers.N_WEIGHTS] >= 0:
@@ -185,7 +185,7 @@ def weights(text: Text, i: int, stop: int, b: Buffers, event: int) -> tuple[int,
     return OK, i
 
 
-@kernel
+@bare_kernel
 def units(text: Text, i: int, stop: int, b: Buffers, event: int) -> tuple[int, int]:
     """``U GEV MM``: factors to GeV and cm; an event has one such line."""
     if b.header[event, buffers.GEV] != 0.0:

@@ -9,7 +9,7 @@ from flashdet.io.hepmc import buffers, codes
 from flashdet.io.hepmc.buffers import Buffers
 from flashdet.io.hepmc.record import MAX_ENERGY, MAX_LENGTH
 from flashdet.kernels.decimal import OK
-from flashdet.kernels.jit import inline, kernel
+from flashdet.kernels.jit import bare_kernel, inline
 from flashdet.units import C_LIGHT
 
 Ints = NDArray[np.int32]
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 _BEAM = 4
 
 
-@kernel
+@bare_kernel
 def _unwritten_vertices(b: Buffers, event: int) -> int:
     """Give the end vertices that were not written the free numbers, in order of appearance; set production vertices."""
     p0, p1 = b.event[event, buffers.PARTICLES], b.event[event + 1, buffers.PARTICLES]
@@ -57,7 +57,7 @@ def _is_set(position: Floats, v: int) -> bool:
     return bool((x != 0.0) | (y != 0.0) | (z != 0.0) | (t != 0.0))
 
 
-@kernel
+@bare_kernel
 def _find_sources(
     position: Floats, first: Ints, production: Ints, p0: int, v0: int, v1: int, source: NDArray[np.int64]
 ) -> None:
@@ -83,7 +83,7 @@ def _find_sources(
             v = v0 + max(above, 0)
 
 
-@kernel
+@bare_kernel
 def _scale_positions(position: Floats, v0: int, v1: int, length: float) -> bool:
     """Positions of vertices become cm and ns; whether all are within `MAX_LENGTH`."""
     absurd = False
@@ -96,7 +96,7 @@ def _scale_positions(position: Floats, v0: int, v1: int, length: float) -> bool:
     return not absurd
 
 
-@kernel
+@bare_kernel
 def _move_particles(
     floats: Floats, production: Ints, rows: tuple[int, int, int], position: Floats, shift: Floats, source: Longs
 ) -> None:
@@ -117,7 +117,7 @@ def _move_particles(
             floats[buffers.VT, p] = shift[0, 3]
 
 
-@kernel
+@bare_kernel
 def _scale_momenta(values: NDArray[np.float64], energy: float) -> bool:
     """Momenta, energies or masses become GeV; whether all are within `MAX_ENERGY`."""
     if energy != 1.0:
@@ -129,7 +129,7 @@ def _scale_momenta(values: NDArray[np.float64], energy: float) -> bool:
     return not absurd
 
 
-@kernel
+@bare_kernel
 def _collision(b: Buffers, event: int, source: NDArray[np.int64]) -> None:
     """Position of the vertex where the first beam particle ends, else where the first particle comes from."""
     p0, p1 = b.event[event, buffers.PARTICLES], b.event[event + 1, buffers.PARTICLES]
@@ -148,7 +148,7 @@ def _collision(b: Buffers, event: int, source: NDArray[np.int64]) -> None:
         b.header[event, buffers.COLLISION + k] = value
 
 
-@kernel
+@bare_kernel
 def finish(b: Buffers, event: int, source: NDArray[np.int64]) -> int:
     """Settle one event that was read in full.
 
@@ -195,7 +195,7 @@ def finish(b: Buffers, event: int, source: NDArray[np.int64]) -> int:
     return OK
 
 
-@kernel
+@bare_kernel
 def finish_all(b: Buffers, first: int, last: int, n_weights: int, source: NDArray[np.int64]) -> tuple[int, int]:
     """Settle events one after the other; stop at the first that is damaged or has not `n_weights` weights.
 

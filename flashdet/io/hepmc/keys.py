@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from flashdet.kernels.jit import kernel
+from flashdet.kernels.jit import bare_kernel
 from flashdet.kernels.mix import absorb, scramble
 
 _LOW = np.uint64(0xFFFFFFFF)
@@ -51,7 +51,7 @@ def fingerprints(
     return names
 
 
-@kernel
+@bare_kernel
 def _fingerprint(
     number: NDArray[np.int64],
     offsets: NDArray[np.int64],
@@ -115,6 +115,6 @@ class KeyMaker:
         return keys
 
 
-@kernel
+@bare_kernel
 def _occurrence_key(name: np.uint64, occurrence: np.uint64) -> np.uint64:
     return absorb(scramble(name), occurrence)

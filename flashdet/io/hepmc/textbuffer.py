@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from flashdet.errors import InputError
 from flashdet.io.hepmc.source import Source
 from flashdet.kernels.bits import load8, load64
-from flashdet.kernels.jit import inline, kernel
+from flashdet.kernels.jit import bare_kernel, inline
 
 #: Bytes read, and parsed, in one go: they are still in the cache of the processor when they are parsed.
 PIECE = 1 << 20
@@ -43,7 +43,7 @@ def _is_start(text: NDArray[np.uint8], i: int, stop: int) -> bool:
     return bool(i + 7 <= stop and (load64(text, i) & _SEVEN) == _LISTING)
 
 
-@kernel
+@bare_kernel
 def _last_start(text: NDArray[np.uint8], first: int, stop: int) -> int:
     """Last line of ``text[first:stop]`` that begins an event or ends a listing, -1 for none.
 

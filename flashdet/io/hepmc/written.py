@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from flashdet.io.hepmc import buffers
 from flashdet.kernels.bits import load8, load64
 from flashdet.kernels.decimal import written_double, written_int
-from flashdet.kernels.jit import inline, kernel
+from flashdet.kernels.jit import bare_kernel, inline
 
 Text = NDArray[np.uint8]
 Ints = NDArray[np.int32]
@@ -84,7 +84,7 @@ def _incoming(text: Text, i: int, stop: int, end: Ints, p0: int, n_read: int) ->
     return i if is_good else -1
 
 
-@kernel
+@bare_kernel
 def lines3(
     text: Text,
     i: int,
@@ -189,7 +189,7 @@ def _vertex3(
     return i
 
 
-@kernel
+@bare_kernel
 def lines2(
     text: Text,
     i: int,
