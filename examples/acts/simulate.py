@@ -30,8 +30,8 @@ QUIET = acts.logging.WARNING
 #: what three hits of 2.5 um within 2 cm give. The Kalman filter takes its derivatives along the seed: with the default
 #: of ACTS, 1 degree, residuals of theta and z0 are up to three times wider than they should be at |eta| > 0.8.
 SEED = (0.01, 0.01, 2e-4, 2e-4, 0.03)
-#: Standard deviations the fit starts from, beyond those of any fitted track: with 1 mm and 1 degree, the default of ACTS,
-#: the truth in the seed would make soft forward tracks 7 % better than their hits.
+#: Standard deviations the fit starts from, beyond those of any fitted track: with the 1 mm and 1 degree of ACTS
+#: the truth in the seed would make soft forward tracks 7 % better than their hits do.
 START = (10.0 * u.mm, 100.0 * u.mm, 10.0 * u.degree, 10.0 * u.degree, 0.0, 1.0 * u.ns)
 
 
