@@ -128,7 +128,11 @@ def loss_tables(
         moments[1:, i, j] = _moments(per_length * body, per_length * tail, kept, weight)
     steps = ((N_SPEED - 1) / (speed[-1] - speed[0]), (N_PATH - 1) / (path[-1] - path[0]))
     tables = LossTables(
-        np.array([speed[0], steps[0]]), np.array([path[0] - np.log(1e4), steps[1]]), chance, quantile, moments
+        np.array([speed[0], steps[0]]),
+        np.array([path[0] - np.log(1e4), steps[1]]),
+        chance,
+        quantile,
+        moments,
     )
     for array in tables:
         array.flags.writeable = False
