@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flashdet.errors import InputError
-from flashdet.io.hepmc import scan
+from flashdet.io.hepmc import scan, scan2, scan3
 from flashdet.io.hepmc.blocks import ASCIIV3, TextEvent
 from flashdet.io.hepmc.info import EventInfo, FieldError, read_head
 from flashdet.io.hepmc.ledger import SKIP_HINT
@@ -169,7 +169,7 @@ def _check_asciiv3(event: TextEvent, info: EventInfo, text: NDArray[np.uint8], s
     parent, vertex = np.empty(n_p, np.int32), np.empty(n_v, np.int32)
     in_vertex, in_particle = np.empty(n_p, np.int32), np.empty(n_p, np.int32)  # a particle ends once
     n = np.zeros(3, np.int64)
-    outcome, at = scan.scan_asciiv3(text, start, parent, vertex, in_vertex, in_particle, n)
+    outcome, at = scan3.scan_asciiv3(text, start, parent, vertex, in_vertex, in_particle, n)
     _raise_outcome(event, outcome, at)
     parent, vertex, ended = parent[: n[0]], vertex[: n[1]], in_particle[: n[2]]
     if n[0] != info.n_particles:
@@ -194,7 +194,7 @@ def _check_io_genevent(event: TextEvent, info: EventInfo, text: NDArray[np.uint8
     p_vertex, p_end, p_status = np.empty(n_p, np.int32), np.empty(n_p, np.int32), np.empty(n_p, np.int32)
     barcode, promised, weights = np.empty(n_v, np.int32), np.empty(n_v, np.int64), np.empty(n_v, np.int32)
     n = np.zeros(2, np.int64)
-    outcome, at = scan.scan_io_genevent(text, start, p_vertex, p_end, p_status, barcode, promised, weights, n)
+    outcome, at = scan2.scan_io_genevent(text, start, p_vertex, p_end, p_status, barcode, promised, weights, n)
     _raise_outcome(event, outcome, at)
     p_vertex, p_end, p_status = p_vertex[: n[0]], p_end[: n[0]], p_status[: n[0]]
     barcode, promised, weights = barcode[: n[1]], promised[: n[1]], weights[: n[1]]

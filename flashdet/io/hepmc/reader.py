@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,66 +21,10 @@ from flashdet.io.hepmc.keys import KeyMaker
 from flashdet.io.hepmc.ledger import SKIP_HINT, Ledger
 from flashdet.io.hepmc.record import AbsurdError, Event, to_event
 from flashdet.io.hepmc.source import Source
+from flashdet.io.hepmc.window import Window
 
 _GUN = "gun:"
 _ROOT_MAGIC = b"root"
-
-
-class Window:
-    """The events that are wanted, counted over all inputs of a run, good or bad.
-
-    Parameters
-    ----------
-    first : int
-        Events to pass over.
-    events : int, optional
-        Events to take; None: all.
-
-    Raises
-    ------
-    CardError
-        One of them is negative.
-    """
-
-    def __init__(self, first: int = 0, events: int | None = None) -> None:
-        if first < 0 or (events is not None and events < 0):
-            raise CardError(f"first={first}, events={events}: neither may be negative")
-        self._to_skip, self._to_take = first, events
-
-    @property
-    def is_missed(self) -> bool:
-        """Whether there are still events to pass over."""
-        return self._to_skip > 0
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more is wanted."""
-        return self._to_take == 0
-
-    @property
-    def n_wanted(self) -> int:
-        """How many more events to read, those to pass over included."""
-        return sys.maxsize if self._to_take is None else self._to_skip + self._to_take
-
-    def take_many(self, n: int) -> slice:
-        """Count the next `n` events of the input; which of them are wanted."""
-        start = min(n, self._to_skip)
-        self._to_skip -= start
-        stop = n if self._to_take is None else min(n, start + self._to_take)
-        if self._to_take is not None:
-            self._to_take -= stop - start
-        return slice(start, stop)
-
-    def take(self) -> bool:
-        """Count the next event of the input; whether it is wanted."""
-        if self._to_skip:
-            self._to_skip -= 1
-            return False
-        if self.is_over:
-            return False
-        if self._to_take is not None:
-            self._to_take -= 1
-        return True
 
 
 def open_events(

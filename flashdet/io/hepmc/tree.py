@@ -54,7 +54,7 @@ def tree_events(
     ----------
     name : str
         Path.
-    window : flashdet.io.hepmc.reader.Window
+    window : flashdet.io.hepmc.window.Window
         Asked about each entry.
     ledger : Ledger
         What to do with damage.
