@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
 from flashdet.columns import PID, TRACK, Column, for_stage, pick
-from flashdet.config import EnergyOrZero, StageConfig, StrictModel
+from flashdet.config import StageConfig, StrictModel
 from flashdet.event import EventBatch, Table
 from flashdet.kernels.jit import kernel
 from flashdet.rng import Draw
 from flashdet.species import SPECIES, SPECIES_CHARGE
 from flashdet.stages.base import Setup, Stage, StageOutput
 from flashdet.stages.pid import N_SPECIES, by_species
+from flashdet.stages.priors import PriorCurve, prior_at
 
 Floats = NDArray[np.float64]
 
@@ -43,23 +44,6 @@ class Source(StrictModel):
     use: Literal["n_sigma", "log_likelihood", "tag"] = "n_sigma"
     """What is taken from it: ``n_sigma`` columns as Gaussians of equal width, ``log_likelihood`` columns as they are,
     or the ``tag`` of a muon identifier with its expected probability."""
-
-
-class PriorCurve(StrictModel):
-    """A prior that depends on the transverse momentum: straight lines between points, constant outside."""
-
-    pt: tuple[EnergyOrZero, ...] = Field(min_length=2)
-    """Rising transverse momenta."""
-    value: tuple[Annotated[float, Field(ge=0)], ...]
-    """Priors there."""
-
-    @model_validator(mode="after")
-    def _check_points(self) -> Self:
-        if len(self.pt) != len(self.value):
-            raise ValueError(f"{len(self.pt)} values of pt but {len(self.value)} of the prior")
-        if any(not b > a for a, b in zip(self.pt, self.pt[1:], strict=False)):
-            raise ValueError("the values of pt must rise")
-        return self
 
 
 def _named(value: object) -> object:
@@ -241,7 +225,7 @@ class Pid(Stage):
         has_signal, most_likely = np.empty(n, np.bool_), np.empty(n, np.int8)
         prior = np.empty((len(self._candidates), n))
         for row, i in zip(prior, self._candidates, strict=True):
-            row[:] = self._prior(i, track["pt"])
+            row[:] = prior_at(self.config.priors[SPECIES[i]], SPECIES_CHARGE[i] * track["pt"])  # type: ignore[index]
         _posterior_kernel(
             total, self._candidates, prior, n_detectors, probability, has_signal, most_likely,
             np.empty((3, _BLOCK)),
@@ -270,13 +254,6 @@ class Pid(Stage):
             tagged, inside = tag_log_likelihood(table["has_signal"], table["has_acceptance"], np.stack(rows))
             total += tagged
             n_detectors += inside
-
-    def _prior(self, i: int, pt: Floats) -> float | Floats:
-        """Prior of a species at the transverse momenta that the hypothesis gives to the tracks."""
-        prior = self.config.priors[SPECIES[i]]  # type: ignore[index]
-        if isinstance(prior, PriorCurve):
-            return np.interp(SPECIES_CHARGE[i] * pt, prior.pt, prior.value)
-        return prior
 
 
 def _columns(source: Source) -> tuple[Column, ...]:

@@ -1,8 +1,8 @@
 """The time of the collision from all time-of-flight detectors together, and what needs it.
 
 The stage comes after detectors whose ``event_time: {method: shared}`` leaves the time of the collision to it. It adds
-their columns ``event_time``, ``beta`` and ``n_sigma_<species>``. The search is in :mod:`flashdet.stages.eventtime`, the
-detectors are in :mod:`flashdet.stages.tof`.
+their columns ``event_time``, ``beta`` and ``n_sigma_<species>``. The search is in :mod:`flashdet.stages.timesearch`,
+the detectors are in :mod:`flashdet.stages.tof`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from flashdet.event import EventBatch, Table
 from flashdet.rng import Draw
 from flashdet.species import SPECIES
 from flashdet.stages.base import Setup, Stage, StageOutput
-from flashdet.stages.eventtime import EventTimeSearch, find_event_times, know_before, prior_columns, stack_hits
+from flashdet.stages.eventtime import EventTimeSearch, know_before, prior_columns
 from flashdet.stages.flight import timed_columns
+from flashdet.stages.timesearch import find_event_times, stack_hits
 
 
 # --- configuration ---------------------------------------------------------------------------------------------------
@@ -50,7 +51,7 @@ class EventTime(Stage):
         truth = ("species_true",) if config.method == "truth_mass" else ()
         hits = pick(TOF, *_HIT, *_HYPOTHESES)
         self.reads = (
-            *pick(TRACK, "y", *truth),
+            *pick(TRACK, "y", "pt", *truth),
             *prior_columns(config),
             *(column for detector in config.detectors for column in for_stage(hits, "tof", detector)),
         )
@@ -70,7 +71,7 @@ class EventTime(Stage):
         truth_mass = config.method == "truth_mass"
         prior = know_before(batch["event"], config, draw)
         hits = stack_hits(layers, track, truth_mass, config)
-        found = find_event_times(track.offsets, hits, prior, config, truth_mass)
+        found = find_event_times(track.offsets, hits, prior, config)
         per_event: dict[str, NDArray[Any]] = {"time": found.time, "time_error": found.error, "n_tracks": found.n_tracks}
         if config.start_time is not None:
             per_event |= {"start_time": prior.start, "start_time_error": prior.start_error}

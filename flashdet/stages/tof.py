@@ -4,7 +4,7 @@ The signal is made from the generated particle (helix from its production vertex
 it uses measured values only. Surfaces are in :mod:`flashdet.stages.surface`, their pixels in
 :mod:`flashdet.stages.pixels`, errors of times in :mod:`flashdet.stages.timeresponse`, hits of other particles in
 :mod:`flashdet.stages.mismatch`, expected times and pulls in :mod:`flashdet.stages.flight`, and the search for the time
-of the event in :mod:`flashdet.stages.eventtime`.
+of the event in :mod:`flashdet.stages.timesearch`.
 """
 
 from __future__ import annotations
@@ -25,15 +25,7 @@ from flashdet.kernels.jit import kernel
 from flashdet.kernels.philox import uniforms
 from flashdet.rng import Draw
 from flashdet.stages.base import Setup, Stage, StageOutput
-from flashdet.stages.eventtime import (
-    EventTimeConfig,
-    EventTimes,
-    Prior,
-    find_event_times,
-    know_before,
-    prior_columns,
-    stack_hits,
-)
+from flashdet.stages.eventtime import EventTimeConfig, Prior, know_before, prior_columns
 from flashdet.stages.flight import expect_times, timed_columns
 from flashdet.stages.mismatch import Mismatch, TemplateMismatch, mismatch_hits
 from flashdet.stages.pid import by_species
@@ -48,6 +40,7 @@ from flashdet.stages.timeresponse import (
     pack_response,
     resolution_at,
 )
+from flashdet.stages.timesearch import EventTimes, find_event_times, stack_hits
 from flashdet.units import C_LIGHT
 
 Floats = NDArray[np.float64]
@@ -191,7 +184,7 @@ class Tof(Stage):
         if config.event_time.method == "truth":
             reads += [*pick(EVENT, "vt"), *pick(EVENT_PROPAGATE, "collision_time")]
         elif not self._is_shared:
-            reads += prior_columns(config.event_time)
+            reads += [*pick(TRACK, "pt"), *prior_columns(config.event_time)]
         if isinstance(config.mismatch, TemplateMismatch):
             reads += [*pick(EVENT, "vt"), *pick(EVENT_PROPAGATE, "collision_time")]
         self.reads = tuple(dict.fromkeys(reads))
@@ -252,7 +245,7 @@ class Tof(Stage):
         if config.method in ("tracks", "truth_mass"):
             truth_mass = config.method == "truth_mass"
             hits = stack_hits([columns], track, truth_mass, config)
-            return find_event_times(track.offsets, hits, know_before(event, config, draw), config, truth_mass)
+            return find_event_times(track.offsets, hits, know_before(event, config, draw), config)
         if config.method == "truth":
             prior = Prior(event["vt"] + event["collision_time"], np.zeros(batch.n_events), *np.empty((2, 0)))
         else:

@@ -28,8 +28,8 @@ from tof_kit import (
 )  # fmt: skip
 
 from flashdet.species import SPECIES, SPECIES_CHARGE, SPECIES_MASS
-from flashdet.stages.eventtime import self_included_width
 from flashdet.stages.flight import expect_times, pulls, time_of_flight
+from flashdet.stages.timesearch import self_included_width
 from flashdet.stages.tof import TofConfig
 from flashdet.testing import check_stage
 from flashdet.units import C_LIGHT, PT_PER_TESLA_CM

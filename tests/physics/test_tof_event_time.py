@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pid_tracks import make_tracks, packed
+from pydantic import ValidationError
 from tof_kit import COMMON, KAON, PION, PROTON, matrix, of_true_species, sample, shares
 
 from flashdet import Pipeline
@@ -14,9 +15,10 @@ from flashdet.errors import CardError
 from flashdet.rng import Draw
 from flashdet.species import SPECIES
 from flashdet.stages.base import Setup
-from flashdet.stages.eventtime import self_included_width
 from flashdet.stages.flight import pulls
 from flashdet.stages.jointtime import EventTime, EventTimeStageConfig
+from flashdet.stages.priors import fill_shares, pack_shares, prior_at
+from flashdet.stages.timesearch import self_included_width
 from flashdet.stages.tof import Tof, TofConfig
 from flashdet.testing import check_stage, gun
 
@@ -163,6 +165,43 @@ def test_shares_of_hypotheses_decide_on_the_bias(n):
     assert means[0] == pytest.approx(0, abs=0.15 + 4 * error)
     # the same hits in both: their difference has little noise
     assert means[1] - means[0] < -0.2 * math.sqrt(n / 30)
+
+
+def test_abundances_are_lines_between_points():
+    pt = np.linspace(0, 6, 777)
+    priors = EventTimeStageConfig(detectors=("a",)).hypotheses | {"helium3": 0.5}
+    charges = [2 if name == "helium3" else 1 for name in priors]
+    share = np.empty((len(priors), len(pt)))
+    fill_shares(pt, pack_shares(zip(priors.values(), charges, strict=True)), share, np.empty(100))
+    expected = np.array([prior_at(p, z * pt) * np.ones(len(pt)) for p, z in zip(priors.values(), charges, strict=True)])
+    np.testing.assert_allclose(share, expected / expected.sum(axis=0), rtol=1e-12)
+
+
+def test_abundances_follow_the_momentum():
+    """Heavy particles are more frequent at high pt, where times are ambiguous: shares of all pt alike bias the time."""
+    n, n_events = 300, 60
+    rng = np.random.default_rng(3)
+    size = n * n_events
+    pt, vt = 0.8 + rng.exponential(0.6, size), np.repeat(rng.normal(0, 0.2, n_events), n)
+    priors = EventTimeStageConfig(detectors=("a",)).hypotheses
+    share = np.array([prior_at(prior, pt) * np.ones(size) for prior in priors.values()])
+    species = PION + (rng.random(size) > np.cumsum(share / share.sum(axis=0), axis=0)).sum(axis=0)
+    vertex = np.stack([0 * vt, 0 * vt, 0 * vt, vt], axis=1)
+    cov = packed(y=np.full(size, 0.002), z=0.002, snp=1e-3, tgl=1e-3, q_over_pt=0.007 / pt)
+    batch = detect(make_tracks(species, pt, rng.uniform(-1, 1, size), 0.3, cov, vertex=vertex, sizes=[n] * n_events))
+    means = []
+    for settings in ({}, {"hypotheses": {"pion": 0.84, "kaon": 0.1, "proton": 0.06}}):
+        event = find(batch, **settings)["t0_event"]
+        means.append(np.mean((event["time"] - vt[::n]) / event["time_error"]))
+    assert means[0] == pytest.approx(0, abs=4 / math.sqrt(n_events))
+    # the same hits in both: their difference has little noise
+    assert means[1] - means[0] > 0.15
+
+
+def test_some_hypothesis_must_be_possible():
+    nothing = {"pt": ["1 GeV/c", "2 GeV/c"], "value": [0.0, 1.0]}
+    with pytest.raises(ValidationError, match="no hypothesis has an abundance above zero at pt = 0 GeV/c"):
+        EventTimeStageConfig.model_validate({"detectors": ["a"], "hypotheses": {"kaon": nothing}})
 
 
 def test_start_detector_and_beams():

@@ -3,19 +3,30 @@
 import numpy as np
 import pytest
 
-from flashdet.kernels.offset import N_GRID, common_offset, scratch_sizes
+from flashdet.kernels.exponential import LARGEST, exp_minus
+from flashdet.kernels.offset import Mixture, common_offset, space
+from flashdet.kernels.offsetgrid import N_GRID
 
 PRIOR = 0.2
 SIGMA_MIN = 0.015
 
 
-def search(d, sigma, amplitude, prior=PRIOR):
-    d, sigma, amplitude = (np.ascontiguousarray(a, float) for a in np.broadcast_arrays(d, sigma, amplitude))
-    n = len(d)
-    loo, loo_error = np.full(n, np.nan), np.full(n, np.nan)
-    scratch = np.full(scratch_sizes(prior, SIGMA_MIN), np.nan)
-    all_ = common_offset(d, 1 / sigma**2, amplitude, n, prior, 20, loo, loo_error, scratch)
-    return all_, loo, loo_error
+def search(d, sigma, amplitude, prior=PRIOR, gaps=False):
+    """Measurements in rows; `gaps`: with rows between them that are no measurements."""
+    d, sigma, amplitude = (np.array(a, float) for a in np.broadcast_arrays(d, sigma, amplitude))
+    used = np.ones(len(d), bool)
+    if gaps:
+        used = np.arange(3 * len(d)) % 3 == 1
+    rows = np.zeros((3, d.shape[1], len(used)))
+    rows[:, :, used] = d.T, 1 / sigma.T**2, amplitude.T
+    found = Mixture(used, *rows, np.empty((3, 0)), np.empty(0, np.int64))
+    loo, loo_error = np.full((2, len(used)), np.nan)
+    memory = space(len(used), d.shape[1], prior, SIGMA_MIN)
+    all_ = common_offset(found, (0, len(used)), (0, 0), len(d), (0.0, prior), 20, loo, loo_error, memory)
+    if gaps:
+        assert set(loo[~used]) == {all_[0]}
+        assert set(loo_error[~used]) == {all_[1]}
+    return all_, loo[used], loo_error[used]
 
 
 def posterior(d, sigma, amplitude, prior=PRIOR, trust=np.inf):
@@ -149,3 +160,46 @@ def test_outliers_lose_their_weight():
     clean = np.delete(d[:, 0], np.s_[::3])
     assert offset == pytest.approx(clean.mean(), abs=0.5 * error)
     assert error == pytest.approx(0.02 / np.sqrt(26), rel=0.2)
+
+
+@pytest.mark.parametrize("n", [3, 40])
+def test_rows_between_measurements_change_nothing(n):
+    measurements = mixture(np.random.default_rng(n), n)
+    (offset, error), loo, loo_error = search(*measurements)
+    (again, error_again), loo_again, loo_error_again = search(*measurements, gaps=True)
+    # the gradient of the others is not exactly 0 at the last step
+    assert again == pytest.approx(offset, abs=1e-9)
+    assert error_again == pytest.approx(error, rel=1e-9)
+    np.testing.assert_allclose(loo_again, loo, rtol=1e-9)
+    np.testing.assert_allclose(loo_error_again, loo_error, rtol=1e-9)
+
+
+@pytest.mark.parametrize("n", [4, 30])
+def test_further_components_count_like_hypotheses(n):
+    """The third hypothesis of every measurement as a component of its own."""
+    d, sigma, amplitude = mixture(np.random.default_rng(n), n)
+    (offset, error), loo, loo_error = search(d, sigma, amplitude)
+    rows = np.array([d.T, 1 / sigma.T**2, amplitude.T])
+    first, more = np.ascontiguousarray(rows[:, :2]), np.ascontiguousarray(rows[:, 2])
+    found = Mixture(np.ones(n, bool), *first, more, np.arange(n))
+    other, other_error = np.empty((2, n))
+    memory = space(n, 3, PRIOR, SIGMA_MIN)
+    again = common_offset(found, (0, n), (0, n), n, (0.0, PRIOR), 20, other, other_error, memory)
+    # another starting point: the peaks of many are found to a hundredth of their width
+    assert again == pytest.approx((offset, error), rel=1e-2)
+    np.testing.assert_allclose(other, loo, atol=2e-2 * error)
+    np.testing.assert_allclose(other_error, loo_error, rtol=1e-2)
+
+
+def test_many_rows_start_from_a_sample():
+    """700 rows: the same as the weighted mean."""
+    rng = np.random.default_rng(8)
+    d = 0.1 + rng.normal(0, 0.02, (700, 1))
+    (offset, error), loo, _ = search(d, 0.02, 1e6)
+    assert offset == pytest.approx(d.mean(), abs=0.01 * error)
+    assert loo[650] == pytest.approx(np.delete(d, 650).mean(), abs=0.01 * error)
+
+
+def test_exponential_function():
+    x = np.linspace(0, LARGEST, 4001)
+    np.testing.assert_allclose([exp_minus(value) for value in x], np.exp(-x), rtol=2e-9)
