@@ -12,7 +12,8 @@ import logging
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,30 +122,45 @@ def _run(job: Job, progress: Callable[[int], None] | None) -> Summary:
     writer_class = registry.writers.get(job.format or job.card.model.output.format)
     path = job.output or default_output(job.inputs[0], writer_class.suffix)
     _check_output(path, job)
-    pipeline = Pipeline(job.card, job.seed)
-    summary = Summary()
-    with open_reader(job) as reader:
-        origin = _provenance(job, pipeline)
-        batches = _timed(reader.batches(), summary)
-        with ahead(batches) if job.threads > 1 else nullcontext(batches) as coming:
-            opening = list(itertools.islice(coming, 1))  # the names of the weights are in the events
-            weight_names = opening[0].weight_names if opening else ()
-            setup = output_setup(job.card, weight_names, provenance.reproducible(origin), job.threads)
-            with writer_class(path, setup=setup, overwrite=job.overwrite) as writer:
-                done = results(itertools.chain(opening, coming), pipeline, job.threads)
-                _write(done, writer, summary, job.threads, progress)
-                begin = time.perf_counter_ns()
-            summary.nanoseconds["write"] += time.perf_counter_ns() - begin
-        summary.close(reader.skipped, reader.counts)
+    summary = Summary(output=path)
+    with _described(job) as inputs:
+        pipeline = Pipeline(job.card, job.seed)
+        with open_reader(job) as reader:
+            origin = _provenance(job, pipeline, inputs())
+            writer = _simulate(job, pipeline, reader, writer_class, provenance.reproducible(origin), summary, progress)
+            summary.close(reader.skipped, reader.counts)
     summary.particles = {
         "kept": writer.particles,
         "read": writer.n_particles_read,
         "written": writer.n_particles_written,
     }
-    summary.output = path
     _write_manifest(summary, path, origin, writer.left_out)
     summary.seconds = time.perf_counter() - start
     return summary
+
+
+def _simulate(
+    job: Job,
+    pipeline: Pipeline,
+    reader: EventReader,
+    writer_class: type[Writer],
+    origin: dict[str, Any],
+    summary: Summary,
+    progress: Callable[[int], None] | None,
+) -> Writer:
+    """Everything between the reader and the closed writer."""
+    assert summary.output is not None
+    batches = _timed(reader.batches(), summary)
+    with ahead(batches) if job.threads > 1 else nullcontext(batches) as coming:
+        opening = list(itertools.islice(coming, 1))  # the names of the weights are in the events
+        weight_names = opening[0].weight_names if opening else ()
+        setup = output_setup(job.card, weight_names, origin, job.threads)
+        with writer_class(summary.output, setup=setup, overwrite=job.overwrite) as writer:
+            done = results(itertools.chain(opening, coming), pipeline, job.threads)
+            _write(done, writer, summary, job.threads, progress)
+            begin = time.perf_counter_ns()
+        summary.nanoseconds["write"] += time.perf_counter_ns() - begin
+    return writer
 
 
 def _write(
@@ -323,10 +339,23 @@ def _timed(batches: Iterator[EventBatch], summary: Summary) -> Iterator[EventBat
         yield batch
 
 
-def _provenance(job: Job, pipeline: Pipeline) -> dict[str, Any]:
-    files = [provenance.describe_file(i) if Path(i).is_file() else {"name": i} for i in job.inputs]
+@contextmanager
+def _described(job: Job) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """Function that gives the descriptions of the inputs; with several threads they are made meanwhile."""
+
+    def describe() -> list[dict[str, Any]]:
+        return [provenance.describe_file(i) if Path(i).is_file() else {"name": i} for i in job.inputs]
+
+    if job.threads == 1:
+        yield describe
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="flashdet-checksum") as pool:
+        yield pool.submit(describe).result
+
+
+def _provenance(job: Job, pipeline: Pipeline, inputs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return provenance.collect(
-        inputs=files,
+        inputs=inputs,
         card={"name": job.card.source, "hash": job.card.hash, "text": job.card.resolved()},
         luts=pipeline.lut_hashes,
         seed=job.seed,
