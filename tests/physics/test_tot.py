@@ -84,6 +84,39 @@ def test_mean_loss_is_that_of_bethe(beta_gamma):
     assert mean == pytest.approx(stopping_power(beta_gamma, 1e6, 1.0) * 2.329 * 1e5, rel=0.01)
 
 
+#: E^2 times collisions per energy and length [eV/um] by transfer E [eV], of pions of 45 GeV (kinetic) in silicon:
+#: Bichsel's own program with his tables of optical constants and generalised oscillator strengths (github.com/pitzl/
+#: bichsel, eesig-pi45000.dat), which knows transfers up to 1.3 MeV.
+_BICHSEL = {
+    12.0: 9.6, 25.0: 17.1, 30.0: 13.1, 150.7: 90.1, 200.0: 85.8, 301.4: 77.6, 399.4: 60.4, 503.5: 48.5, 601.6: 42.7,
+    800.0: 34.2, 1002.7: 29.4, 1501.0: 23.5, 1761.0: 21.95, 1859.0: 65.3, 2049.0: 58.4, 3000.0: 41.0, 4979.0: 28.8,
+    7037.0: 24.2, 10070.0: 21.4, 20141.0: 19.05, 50024.0: 18.12, 100048.0: 17.96, 213531.0: 17.886,
+}  # fmt: skip
+
+
+def test_spectrum_of_transfers_is_that_of_bichsel():
+    """Nothing here is fitted to it: the model has five oscillator strengths for his tables of hundreds of numbers."""
+    energy, density = transfers(323.4, 1.3e6)
+    log_e = np.log(energy)
+    assert np.trapezoid(energy**2 * density, log_e) == pytest.approx(373.9, rel=0.01)
+    assert np.trapezoid(energy * density, log_e) == pytest.approx(1 / 0.2602, rel=0.08)
+    for transfer, wanted in _BICHSEL.items():
+        found = np.interp(transfer, energy, energy**2 * density)
+        assert found == pytest.approx(wanted, rel=0.12 if transfer < 4e4 else 0.01), transfer
+
+
+@pytest.mark.parametrize("beta_gamma", [0.3, 1.0, 3.0, 30.0])
+def test_large_transfers_are_those_of_rutherford(beta_gamma):
+    """n(E) = xi/E^2 (1 - beta^2 E/E_max) per length, xi = 0.1535 MeV cm2/g Z/A rho/beta^2 (PDG review, eq. 34.3)."""
+    energy, density = transfers(beta_gamma, 1e9)
+    beta2 = beta_gamma**2 / (1 + beta_gamma**2)
+    xi = 0.307075 / 2 * 14 / 28.0855 * 2.329 / beta2 * 1e2
+    far = (energy > 3e4) & (energy < 0.9 * largest_transfer(beta_gamma))
+    assert far.any()
+    wanted = xi / energy**2 * (1 - beta2 * energy / largest_transfer(beta_gamma))
+    np.testing.assert_allclose(density[far], wanted[far], rtol=0.03)
+
+
 @pytest.mark.parametrize(("beta_gamma", "tolerance"), [(0.5, 0.03), (3.5, 0.025), (10.0, 0.03), (1000.0, 0.025)])
 @pytest.mark.parametrize("thickness", [80.0, 160.0, 320.0])
 def test_most_probable_loss(beta_gamma, tolerance, thickness):
