@@ -6,12 +6,12 @@ configuration only, never on the events. The detector that uses them is in :mod:
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betainc
 
 from flashdet.stages.straggling import layer_density
 
@@ -118,14 +118,13 @@ def loss_tables(
     cut = escape_energy(thickness)
     shape = (N_SPEED, N_PATH)
     chance, quantile = np.empty(shape), np.empty((*shape, 2 * (N_QUANTILE + 1)))
-    moments = np.zeros((n_layers + 1, *shape, 2))
-    kept, weight = _order_weights(n_layers, kept_fraction)
     for i, j in np.ndindex(shape):
         energy, density = layer_density(float(np.exp(speed[i])), float(np.exp(path[j])), cut, noise)
         per_length = _EV_PER_UM / np.exp(path[j])
         chance[i, j], body, tail = _quantiles(energy, density, gain_spread, threshold)
-        quantile[i, j] = per_length * np.concatenate([body, tail])
-        moments[1:, i, j] = _moments(per_length * body, per_length * tail, kept, weight)
+        quantile[i, j, : N_QUANTILE + 1], quantile[i, j, N_QUANTILE + 1 :] = per_length * body, per_length * tail
+    moments = np.zeros((n_layers + 1, *shape, 2))
+    moments[1:] = _moments(*np.split(quantile, 2, axis=-1), *_order_weights(n_layers, kept_fraction))
     steps = ((N_SPEED - 1) / (speed[-1] - speed[0]), (N_PATH - 1) / (path[-1] - path[0]))
     tables = LossTables(
         np.array([speed[0], steps[0]]),
@@ -182,7 +181,9 @@ def _order_weights(n_layers: int, kept_fraction: float) -> tuple[Floats, Floats]
         if k == n:
             weight[i, -1] = 1.0
             continue
-        chance = np.diff(betainc(k + 1, n - k, nodes))
+        # the (k+1)-th lowest of n uniform numbers is below v if at least k + 1 of them are
+        terms = [math.comb(n, m) * nodes**m * (1.0 - nodes) ** (n - m) for m in range(int(k) + 1, n + 1)]
+        chance = np.diff(np.sum(terms, axis=0))
         weight[i, 1:] += 0.5 * chance
         weight[i, :-1] += 0.5 * chance
     return kept[:, np.newaxis], weight
@@ -195,21 +196,35 @@ def _merged_nodes() -> Floats:
 
 
 def _moments(body: Floats, tail: Floats, kept: Floats, weight: Floats) -> Floats:
-    """(n_layers, 2): mean and standard deviation of the truncated mean of 1, 2, ... independent signals.
+    """Mean and standard deviation of the truncated mean of 1, 2, ... independent signals.
 
     If the (k+1)-th lowest of n uniform numbers is v, which follows a beta distribution (k + 1, n - k), the k lowest are
     independent and uniform below v (H. A. David, Order Statistics, 1981, section 2.5). So mean and mean square of their
     sum are integrals over v of the moments of the quantile function below v.
+
+    Parameters
+    ----------
+    body, tail : (..., N_QUANTILE + 1) float64
+        Quantiles.
+    kept, weight : (n_layers, 1), (n_layers, n_nodes) float64
+        From `_order_weights`.
+
+    Returns
+    -------
+    (n_layers, ..., 2) float64
     """
     nodes = _merged_nodes()
-    q = np.concatenate([body[:-1], tail[1:]])
+    q = np.concatenate([body[..., :-1], tail[..., 1:]], axis=-1)
     du = np.diff(nodes)
+    low, high = q[..., :-1], q[..., 1:]
     # the quantile function is linear between nodes
-    first = np.cumsum(du * (q[1:] + q[:-1]) / 2.0) / nodes[1:]
-    second = np.cumsum(du * (q[1:] ** 2 + q[1:] * q[:-1] + q[:-1] ** 2) / 3.0) / nodes[1:]
-    below = np.empty((len(nodes), 3))
-    below[0] = q[0], q[0] ** 2, q[0] ** 2
-    below[1:] = np.stack([first, second, first**2], axis=1)
-    mean, square, product = np.hsplit(weight @ below, 3)
-    variance = square / kept + product * (kept - 1.0) / kept - mean**2
-    return np.hstack([mean, np.sqrt(np.maximum(variance, 0.0))])
+    first = np.cumsum(du * (high + low) / 2.0, axis=-1) / nodes[1:]
+    second = np.cumsum(du * (high**2 + high * low + low**2) / 3.0, axis=-1) / nodes[1:]
+    start = q[..., :1]
+    mean, square, product = (
+        np.moveaxis(np.concatenate([at_zero, below], axis=-1) @ weight.T, -1, 0)
+        for at_zero, below in ((start, first), (start**2, second), (start**2, first**2))
+    )
+    n = kept.reshape(-1, *(1,) * (q.ndim - 1))
+    variance = square / n + product * (n - 1.0) / n - mean**2
+    return np.stack([mean, np.sqrt(np.maximum(variance, 0.0))], axis=-1)
