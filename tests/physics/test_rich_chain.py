@@ -19,7 +19,7 @@ THRESHOLD = dict(zip(SPECIES, (m / math.sqrt(1.03**2 - 1) for m in SPECIES_MASS)
 @pytest.fixture(scope="module")
 def pipeline():
     pipeline = Pipeline(Card.load("alice3"), seed=3)
-    pipeline.stages = tuple(s for s in pipeline.stages if s.name in ("propagate", "tracking", "rich"))
+    pipeline.stages = tuple(s for s in pipeline.stages if s.name in ("conversions", "propagate", "tracking", "rich"))
     return pipeline
 
 

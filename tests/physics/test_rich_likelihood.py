@@ -5,12 +5,14 @@ import math
 import numpy as np
 import pytest
 from pid_tracks import make_tracks, packed
+from scipy import stats
 
 from flashdet.rng import Draw
 from flashdet.species import SPECIES, SPECIES_MASS
 from flashdet.stages.base import Setup
 from flashdet.stages.rich import Rich
 from flashdet.stages.rich_config import RichConfig
+from flashdet.stages.rich_likelihood import no_ring
 from flashdet.stages.rich_optics import cherenkov_angle
 
 ELECTRON, MUON, PION, KAON, PROTON = range(5)
@@ -39,6 +41,15 @@ def tracks(n, species, p, relative=0.01, per_event=5, seed=1):
 
 def poisson(n, mean):
     return n * math.log(mean) - mean - math.lgamma(n + 1)
+
+
+@pytest.mark.parametrize("threshold", [1, 2, 3, 4, 5, 17, 60, 125, 423])
+def test_probability_of_too_few_photons(threshold):
+    """Both sums, down and up, against SciPy; to nine digits also where it is as small as outliers make it matter."""
+    means = np.append(np.geomspace(1e-3, 5, 40), threshold * np.linspace(0.3, 3, 80))
+    found = [no_ring(mean, threshold) for mean in means]
+    np.testing.assert_allclose(found, stats.poisson.cdf(threshold - 1, means), rtol=1e-9, atol=1e-14)
+    assert no_ring(0.0, threshold) == 1
 
 
 def test_closed_form_of_a_ring():
