@@ -36,11 +36,10 @@ Rows = NDArray[np.int64]
 
 
 class _Charged(NamedTuple):
-    """Charged particles offered to the calorimeter and the row of each track among them."""
+    """Charged particles offered to the calorimeter, and the rows of their events."""
 
     columns: Charged
     offsets: Rows
-    rows: Rows
 
 
 class _Hits(NamedTuple):
@@ -78,15 +77,15 @@ class EMCal(Stage):
 
     def __init__(self, name: str, config: EMCalConfig, setup: Setup) -> None:
         super().__init__(name, config, setup)
-        measured = ("alpha", "y", "z", "snp") if config.matching else ()
-        truth: tuple[str, ...] = ("particle_index", "pdg_true")
+        # a track finds its cluster by its way, or by its particle
+        way = ("alpha", "y", "z", "snp") if config.matching else ("particle_index", "pdg_true")
         if config.charged == "reconstructed":
-            truth = ("particle_index", *(f"{c}_true" for c in _TRUTH))
+            way = tuple(dict.fromkeys((*way, "particle_index", *(f"{c}_true" for c in _TRUTH))))
         self.reads = (
             *pick(EVENT, "key"),
             *pick(EVENT_PROPAGATE, "collision_time"),
             *pick(PARTICLE, *Neutrals._fields),
-            *pick(TRACK, "tgl", "q_over_pt", "cov", *truth, *measured),
+            *pick(TRACK, "tgl", "q_over_pt", "cov", *way),
             *pick(CHARGED, *(Charged._fields if config.charged == "all" else ("particle_index",))),
         )
         self.writes = for_stage((*EMCAL, *EMCAL_CLUSTER), self.kind, name)
@@ -129,14 +128,20 @@ class EMCal(Stage):
             slope.flags.writeable = False  # as columns of a table are: one specialisation of the kernel
             truth = {"tgl": slope, **{c: track[f"{c}_true"] for c in _TRUTH if c != "eta"}}
             columns = Charged(particle_index=track["particle_index"], **truth)
-            return _Charged(columns, track.offsets, np.arange(track.n_rows))
+            return _Charged(columns, track.offsets)
         charged = batch["charged"]
+        return _Charged(Charged(*(charged[c] for c in Charged._fields)), charged.offsets)
+
+    def _rows(self, track: Table, charged: _Charged) -> Rows:
+        """Row of each track among the charged particles."""
+        if self.config.charged == "reconstructed":
+            return np.arange(track.n_rows)
         rows = np.empty(track.n_rows, np.int64)
         link_rows(
-            track["particle_index"], track["pdg_true"], track.offsets, charged["particle_index"], charged["pdg"],
-            charged.offsets, rows,
+            track["particle_index"], track["pdg_true"], track.offsets, charged.columns.particle_index,
+            charged.columns.pdg, charged.offsets, rows,
         )  # fmt: skip
-        return _Charged(Charged(*(charged[c] for c in Charged._fields)), charged.offsets, rows)
+        return rows
 
     def _deposit(self, batch: EventBatch, charged: _Charged, draw: Draw) -> _Hits:
         """Deposits of all particles."""
@@ -183,7 +188,7 @@ class EMCal(Stage):
             )  # fmt: skip
         else:
             match_truth(
-                track.offsets, charged.rows, hits.surface, hits.deposit_of, hits.leader, found.cluster_of,
+                track.offsets, self._rows(track, charged), hits.surface, hits.deposit_of, hits.leader, found.cluster_of,
                 hits.deposits, found.clusters, surface, row,
             )  # fmt: skip
             gap.fill(np.nan)
