@@ -151,6 +151,14 @@ TRACK = _table(
     ("vt_true", "f8", "ns", "time of production, collision time included"),
 )
 
+#: Column that `decay` adds to the track table.
+TRACK_DECAY = _table(
+    "track",
+    (
+        "decay_path_true", "f8", "cm", "path from production to the decay in flight, if nothing stops it", (), "stable",
+    ),
+)  # fmt: skip
+
 # --- what the event tells --------------------------------------------------------------------------------------------
 #: Zero or one row per event. Written by `vertex`.
 VERTEX = _table(

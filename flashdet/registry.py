@@ -154,6 +154,7 @@ stages = Registry(
         "propagate": "flashdet.stages.propagate:Propagate",
         "tracking": "flashdet.stages.tracking:Tracking",
         "vertex": "flashdet.stages.vertex:Vertex",
+        "decay": "flashdet.stages.decay:Decay",
         "tof": "flashdet.stages.tof:Tof",
         "event_time": "flashdet.stages.jointtime:EventTime",
         "rich": "flashdet.stages.rich:Rich",

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from flashdet.columns import EVENT, EVENT_PROPAGATE, TOF, TOF_EVENT, TOF_TIMED, TRACK, for_stage, pick
+from flashdet.columns import EVENT, EVENT_PROPAGATE, TOF, TOF_EVENT, TOF_TIMED, TRACK, TRACK_DECAY, for_stage, pick
 from flashdet.config import StageConfig
 from flashdet.event import EventBatch, Table
 from flashdet.kernels.helix import curvature
@@ -48,6 +48,9 @@ Integers = NDArray[np.int64]
 
 #: Slots of the random numbers of a track.
 _SLOT_EFFICIENCY, _SLOT_TIME = 0, 1
+#: Without decays; read-only like a column, so that the kernel is compiled once.
+_NO_DECAYS = np.empty(0)
+_NO_DECAYS.flags.writeable = False
 
 
 # --- configuration ---------------------------------------------------------------------------------------------------
@@ -65,6 +68,9 @@ class TofConfig(StageConfig):
     """Pixels with insensitive borders; without them the surfaces are sensitive everywhere."""
     efficiency: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Probability that a crossing makes a hit."""
+    decays: bool = False
+    """Whether particles that decayed in flight before the detector make no hit; a stage of kind ``decay`` before this
+    one says where."""
     mismatch: Mismatch | None = None
     """Hits of other particles in the place of the own one; without it every track has its own."""
     event_time: EventTimeConfig = EventTimeConfig()
@@ -83,14 +89,14 @@ class TofConfig(StageConfig):
 # --- physics ---------------------------------------------------------------------------------------------------------
 def make_hits(
     track: Mapping[str, NDArray[Any]], offsets: Integers, event_key: NDArray[np.uint64], bz: float,
-    surfaces: Floats, pixels: Floats, response: Response, efficiency: float, draw: Draw,
+    surfaces: Floats, pixels: Floats, response: Response, efficiency: float, draw: Draw, decays: bool = False,
 ) -> tuple[NDArray[np.int8], Floats, Floats, Floats]:  # fmt: skip
     """Cross the surfaces with the generated particles and measure their times.
 
     Parameters
     ----------
     track : mapping of str to array
-        Columns of the track table (the ``*_true`` ones and ``particle_index``).
+        Columns of the track table (the ``*_true`` ones and ``particle_index``, and ``decay_path_true`` for `decays`).
     offsets : (n_events + 1,) int64
         Rows of each event.
     event_key : (n_events,) uint64
@@ -107,6 +113,8 @@ def make_hits(
         Probability of a hit.
     draw : Draw
         Random numbers.
+    decays : bool
+        Whether particles that decayed before the surface make no hit.
 
     Returns
     -------
@@ -122,7 +130,8 @@ def make_hits(
     _hit_kernel(
         offsets, event_key, track["particle_index"], track["vx_true"], track["vy_true"], track["vz_true"],
         track["vt_true"], track["pt_true"], track["eta_true"], track["phi_true"], track["mass_true"],
-        track["charge_true"], float(bz), surfaces, pixels, response.nodes, response.tail, response.table,
+        track["charge_true"], track["decay_path_true"] if decays else _NO_DECAYS, float(bz), surfaces, pixels,
+        response.nodes, response.tail, response.table,
         response.fraction, response.decay, float(efficiency), draw.key, surface, path, time, time_error,
     )  # fmt: skip
     return surface, path, time, time_error
@@ -132,8 +141,8 @@ def make_hits(
 @kernel
 def _hit_kernel(
     offsets: Integers, event_key: NDArray[np.uint64], particle_index: NDArray[np.int32], vx: Floats, vy: Floats,
-    vz: Floats, vt: Floats, pt: Floats, eta: Floats, phi: Floats, mass: Floats, charge: NDArray[np.int8], bz:
-    float, surfaces: Floats, pixels: Floats, nodes: Floats, tail: int, table: Floats, fraction: float, decay: float,
+    vz: Floats, vt: Floats, pt: Floats, eta: Floats, phi: Floats, mass: Floats, charge: NDArray[np.int8], alive: Floats,
+    bz: float, surfaces: Floats, pixels: Floats, nodes: Floats, tail: int, table: Floats, fraction: float, decay: float,
     efficiency: float, key: np.uint64, surface: NDArray[np.int8], path: Floats, time: Floats, time_error: Floats,
 ) -> None:  # fmt: skip
     for event in range(len(event_key)):
@@ -145,6 +154,8 @@ def _hit_kernel(
             k = curvature(charge[i] / pt[i], bz)
             hit, length, x, y, z, _ = first_crossing(vx[i], vy[i], vz[i], phi[i], tgl, k, surfaces)
             if hit < 0 or not is_sensitive(pixels, surfaces, hit, x, y, z):
+                continue
+            if len(alive) and length > alive[i]:
                 continue
             if efficiency < 1.0:
                 u, _ = uniforms(key, event_key[event], particle_index[i], _SLOT_EFFICIENCY)
@@ -180,7 +191,7 @@ class Tof(Stage):
         self._pixels = pack_pixels(config.pixels, config.shape)
         self._response = pack_response(config.time_resolution, config.tails, len(config.shape))
         self._is_shared = config.event_time.method == "shared"
-        reads = [*pick(EVENT, "key"), *pick(TRACK, *_MEASURED, *_TRUTH)]
+        reads = [*pick(EVENT, "key"), *pick(TRACK, *_MEASURED, *_TRUTH), *(TRACK_DECAY if config.decays else ())]
         if config.event_time.method == "truth":
             reads += [*pick(EVENT, "vt"), *pick(EVENT_PROPAGATE, "collision_time")]
         elif not self._is_shared:
@@ -203,7 +214,7 @@ class Tof(Stage):
         track, bz = batch["track"], self.setup.magnetic_field
         surface, path_true, time, time_error = make_hits(
             track, track.offsets, batch["event"]["key"], bz, self._surfaces, self._pixels, self._response,
-            self.config.efficiency, draw,
+            self.config.efficiency, draw, self.config.decays,
         )  # fmt: skip
         is_mismatched = np.zeros(track.n_rows, np.bool_)
         if self.config.mismatch is not None:

@@ -1,0 +1,92 @@
+"""Decays in flight: exponential in the proper time, shared by all detectors, and what they do to the event time."""
+
+import math
+
+import numpy as np
+import pytest
+
+from flashdet import Pipeline
+from flashdet.card import Card
+from flashdet.rng import Draw
+from flashdet.species import particle_table
+from flashdet.stages.base import Setup
+from flashdet.stages.decay import Decay, DecayConfig
+from flashdet.testing import check_stage, gun
+
+CARD = """
+schema_version: 1
+detector: two layers
+magnetic_field: 2 T
+luts: alice3
+stages:
+  - kind: propagate
+  - kind: tracking
+  - kind: decay
+  - {kind: tof, name: itof, shape: {cylinder: {radius: 19 cm, half_length: 62 cm}}, time_resolution: 20 ps,
+     decays: true, event_time: {method: shared}}
+  - {kind: tof, name: otof, shape: {cylinder: {radius: 85 cm, half_length: 340 cm}}, time_resolution: 20 ps,
+     decays: true, event_time: {method: shared}}
+  - {kind: event_time, name: t0, detectors: [itof, otof]}
+"""
+
+
+@pytest.fixture(scope="module")
+def card(tmp_path_factory):
+    path = tmp_path_factory.mktemp("card") / "decay.yaml"
+    path.write_text(CARD)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pipeline(card):
+    return Pipeline(Card.load(card), seed=5)
+
+
+@pytest.mark.parametrize(
+    ("code", "p", "ctau"), [(211, 0.6, 780.4), (321, 0.8, 371.1), (3112, 1.5, 4.43), (-3312, 3.0, 4.91)]
+)
+def test_survival_to_each_detector(pipeline, code, p, ctau):
+    """exp(-L m/(p c tau)) with the path of each track; values of c tau from the Review of Particle Physics."""
+    batch = pipeline.run(gun([code], n_events=60, particles=100, pt=(p, 1.01 * p), eta=(-0.2, 0.2))).batch
+    mass = particle_table().mass[particle_table().find(np.array([code], np.int32))[0]]
+    track = batch["track"]
+    momentum = track["pt_true"] * np.cosh(track["eta_true"])
+    decayed = [track["decay_path_true"] < 19, track["decay_path_true"] < 85]
+    for tof, radius, early in zip(("itof", "otof"), (19.0, 85.0), decayed, strict=True):
+        seen = batch[tof]["has_signal"]
+        expected = np.exp(-radius * np.cosh(track["eta_true"]) * mass / (momentum * ctau)).mean()
+        # the bend of the track makes the path longer by less than 4 %
+        error = math.sqrt(expected * (1 - expected) / len(seen))
+        assert seen.mean() == pytest.approx(expected, abs=4 * error + 0.04 * -math.log(expected) * expected)
+        assert not (seen & early).any()
+    # what decayed before the inner detector does not come back in the outer one
+    assert not (batch["otof"]["has_signal"] & ~batch["itof"]["has_signal"] & (track["decay_path_true"] < 19)).any()
+
+
+def test_hyperons_do_not_make_the_event_late(card):
+    """A sixth of the baryons of a generator are charged hyperons, late by tens of picoseconds where nothing decays."""
+    codes = [211] * 12 + [2212] * 2 + [3112, 3222, -3312]
+    events = gun(codes, n_events=60, particles=100, pt=(0.8, 2.0), eta=(-1.2, 1.2), seed=2)
+    bias = {}
+    for decays in ("true", "false"):
+        settings = [f"stages.{tof}.decays={decays}" for tof in ("itof", "otof")]
+        batch = Pipeline(Card.load(card, settings), seed=5).run(events).batch
+        event, true = batch["t0_event"], batch["event"]["vt"] + batch["event"]["collision_time"]
+        bias[decays] = np.mean((event["time"] - true) / event["time_error"])
+    assert bias["true"] == pytest.approx(0, abs=0.3 + 4 / math.sqrt(60))
+    assert bias["false"] - bias["true"] > 0.5
+
+
+def test_stable_particles_and_random_numbers(pipeline):
+    batch = pipeline.run(gun([11, 2212, -13, 1000010020], n_events=5, particles=5, pt=(1, 2), eta=(-1, 1))).batch
+    track = batch["track"]
+    is_muon = abs(track["pdg_true"]) == 13
+    np.testing.assert_array_equal(np.isnan(track["decay_path_true"]), ~is_muon)
+    tables = {name: table for name, table in batch.tables.items() if name in ("event", "particle", "charged")}
+    plain = batch.copy()
+    plain.tables = tables | {
+        "track": type(track)("track", track.offsets, {k: v for k, v in track.items() if k != "decay_path_true"})
+    }
+    check_stage(Decay("decay", DecayConfig(), Setup(2.0)), plain)
+    again = Decay("decay", DecayConfig(), Setup(2.0)).run(plain, Draw.of(5, "decay")).tables[0]
+    np.testing.assert_array_equal(again["decay_path_true"], track["decay_path_true"])
