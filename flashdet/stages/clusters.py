@@ -112,7 +112,7 @@ def measure_clusters(
             index, log_width = deposits.particle_index[i], deposits.log_width[i]
             move_1, move_2 = normals(key, event_key[event], index, SLOT_POSITION)
             error = math.sqrt(regions[hit, 3] * regions[hit, 3] + regions[hit, 4] * regions[hit, 4] / measured)
-            x, y, z = _moved(
+            x, y, z, radius = _moved(
                 deposits.x[i], deposits.y[i], deposits.z[i], deposits.n_particles[i] > 1, move_1 * error,
                 move_2 * error, hit, surfaces,
             )  # fmt: skip
@@ -121,7 +121,7 @@ def measure_clusters(
             clusters.energy[n] = measured
             clusters.energy_error[n] = math.sqrt(energy_variance(measured, regions, hit))
             clusters.x[n], clusters.y[n], clusters.z[n], clusters.position_error[n] = x, y, z, error
-            clusters.eta[n], clusters.phi[n] = pseudorapidity(z / math.sqrt(x * x + y * y)), math.atan2(y, x)
+            clusters.eta[n], clusters.phi[n] = pseudorapidity(z / radius), math.atan2(y, x)
             clusters.energy_true[n], clusters.n_particles[n] = deposits.total[i], deposits.n_particles[i]
             clusters.time[n], clusters.time_error[n] = deposits.time[i] + late, time_error
             clusters.width[n], clusters.n_sigma_width[n] = math.exp(log_width), (log_width - mean) / spread
@@ -144,17 +144,21 @@ def _clock(
 @inline
 def _moved(
     x: float, y: float, z: float, is_mean: bool, first: float, second: float, hit: int, surfaces: Floats
-) -> tuple[float, float, float]:
-    """Measured position: the true one moved by two lengths along its surface; `is_mean` of several particles."""
+) -> tuple[float, float, float, float]:
+    """Measured position and its distance to the axis: the true one moved by two lengths along its surface.
+
+    `is_mean`: of several particles.
+    """
     if surfaces[hit, 0] != CYLINDER:
-        return x + first, y + second, z
+        x, y = x + first, y + second
+        return x, y, z, math.sqrt(x * x + y * y)
     radius = surfaces[hit, 1]
     if is_mean:
         # the mean of points of a cylinder lies inside it
         scale = radius / math.sqrt(x * x + y * y)
         x, y = x * scale, y * scale
     cosine, sine = _cos_sin(first / radius)
-    return x * cosine - y * sine, x * sine + y * cosine, z + second
+    return x * cosine - y * sine, x * sine + y * cosine, z + second, radius
 
 
 @inline
