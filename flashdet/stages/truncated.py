@@ -124,7 +124,8 @@ def loss_tables(
         chance[i, j], body, tail = _quantiles(energy, density, gain_spread, threshold)
         quantile[i, j, : N_QUANTILE + 1], quantile[i, j, N_QUANTILE + 1 :] = per_length * body, per_length * tail
     moments = np.zeros((n_layers + 1, *shape, 2))
-    moments[1:] = _moments(*np.split(quantile, 2, axis=-1), *_order_weights(n_layers, kept_fraction))
+    body, tail = np.split(quantile, 2, axis=-1)
+    moments[1:] = _moments(body, tail, *_order_weights(n_layers, kept_fraction))
     steps = ((N_SPEED - 1) / (speed[-1] - speed[0]), (N_PATH - 1) / (path[-1] - path[0]))
     tables = LossTables(
         np.array([speed[0], steps[0]]),
