@@ -34,10 +34,6 @@ Floats = NDArray[np.float64]
 NEAR = 5.0
 _ROOT2 = math.sqrt(2.0)
 _LOG_ROOT_2PI = 0.5 * math.log(2.0 * math.pi)
-#: Weights that many powers of e smaller than another are below the rounding of their sum.
-_NOTHING = 39.0
-
-
 #: n log n - n, which would be a logarithm per ring.
 _STEEPEST = np.array([n * math.log(n) - n if n else 0.0 for n in range(512)])
 _STEEPEST.flags.writeable = False
@@ -66,41 +62,10 @@ def log_flat(optics: Floats, outliers: float) -> Floats:
 
 
 @inline
-def other_rings(n: int, noise: float, flat: Floats) -> tuple[float, float, float]:
-    """Log-density of rings that are not the track's own, without 1/n!, and what they are made of.
-
-    Parameters
-    ----------
-    n : int
-        Photons of the ring.
-    noise : float
-        Expected background photons in its window.
-    flat : (2,) float64
-        From :func:`log_flat`.
-
-    Returns
-    -------
-    log_density, outliers, ghosts : float
-        Shares that add up to 1; a share of ghosts below the rounding of that sum is 0.
-    """
-    outlier = flat[0] + log_factorial(n)
-    if not noise > 0.0:
-        return outlier, 1.0, 0.0
-    ghost = flat[1] + n * math.log(noise) - noise
-    distance = ghost - outlier
-    if distance < -_NOTHING:
-        return outlier, 1.0, 0.0
-    small = math.exp(-abs(distance))
-    less, more = small / (1.0 + small), 1.0 / (1.0 + small)
-    total = max(outlier, ghost) + math.log1p(small)
-    return (total, more, less) if distance < 0.0 else (total, less, more)
-
-
-@inline
-def scale_of(n: int, other: float) -> float:
-    """Log-density of `n` photons if that many are expected, over that of other rings; without the angle's error."""
-    steepest = _STEEPEST[n] if n < len(_STEEPEST) else n * math.log(float(n)) - n
-    return steepest - _LOG_ROOT_2PI - other
+def steepest(n: int) -> float:
+    """Log of the Poisson probability of `n` photons if that many are expected, without 1/n!, over sqrt(2 pi)."""
+    value = _STEEPEST[n] if n < len(_STEEPEST) else n * math.log(float(n)) - n
+    return value - _LOG_ROOT_2PI
 
 
 @inline

@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flashdet.kernels.elementary import cosine_and_sine, exp, log
+from flashdet.kernels.factorial import log_factorial
 from flashdet.kernels.jit import bare_kernel, inline
-from flashdet.stages.pid import CHARGE, MASS, N_SPECIES, log_momentum_variance
+from flashdet.stages.pid import CHARGE, MASS, N_SPECIES
 from flashdet.stages.rich_config import RichConfig
 from flashdet.stages.rich_crossing import Crossings
 from flashdet.stages.rich_likelihood import (
@@ -34,9 +35,8 @@ from flashdet.stages.rich_likelihood import (
     log_gas,
     log_ratio,
     no_ring,
-    other_rings,
     positive_part,
-    scale_of,
+    steepest,
 )
 from flashdet.stages.rich_optics import ARC_LIMIT, INDEX, PHOTONS, small_angle
 from flashdet.stages.rich_rings import Rings
@@ -53,12 +53,16 @@ _BLOCK = 128
 #: Places of the values of a block, one per track. What the hypotheses share: bend/p^2 and 1 - bend with bend = 1/n^2,
 #: twice the relative error of the momentum, the angle of the ring with its sine, cosine and variance.
 _SLOW, _LIMIT, _ERROR, _ANGLE, _SINE, _COSINE, _VARIANCE = (i * _BLOCK for i in range(7))
-#: For the likelihood: that of other rings, weights of outliers and ghosts among them, photons found, yield of an own
-#: ring, background, and the result of `scale_of`.
+#: For the likelihood: that of other rings, shares of outliers and ghosts among them, photons found, yield of an own
+#: ring, background, and the log-density of the ring, were its photons expected, over that of other rings.
 _OTHER, _OUTLIER, _GHOST, _COUNT, _YIELD, _NOISE, _SCALE = (i * _BLOCK for i in range(7, 14))
 #: Of one hypothesis: expected angle, distance in standard deviations, inverse of these, pull squared, best sin^2,
 #: highest sin^2 that the momentum allows, mean photons, log-likelihood.
 _EXPECTED, _N_SIGMA, _WEIGHT, _PULL, _BEST, _HIGHEST, _MEAN, _VALUE = (i * _BLOCK for i in range(14, 22))
+#: What these are made of, in the places of what comes later: index, slope, charge/pt and their covariances;
+#: log-densities of outliers and ghosts, and of the photons of a ring, were they expected.
+_INDEX, _TGL, _Q_OVER_PT, _COV9, _COV13, _COV14 = (i * _BLOCK for i in range(14, 20))
+_FLAT, _FLAT_GHOST, _STEEPEST = (i * _BLOCK for i in range(14, 17))
 _N_VALUES = 22 * _BLOCK
 
 
@@ -141,12 +145,17 @@ def _compare_kernel(
         n_rings = _sort(rows, first, size, found, place)
         for k in range(size):
             j, i = place[k], rows[place[k]]
-            _share(a, k, tgl[i], q_over_pt[i], cov[i], angle[i], angle_error[i], optics[tile[j]])
+            a[_INDEX + k], a[_ANGLE + k], a[_VARIANCE + k] = optics[tile[j], INDEX], angle[i], angle_error[i]
+            a[_TGL + k], a[_Q_OVER_PT + k] = tgl[i], q_over_pt[i]
+            a[_COV9 + k], a[_COV13 + k], a[_COV14 + k] = cov[i, 9], cov[i, 13], cov[i, 14]
+        _share(a, size)
         if is_likelihood:
             for k in range(n_rings):
-                j = place[k]
-                n, yield_ = n_photons[rows[j]], optics[tile[j], PHOTONS] * kept[j]
-                _share_of_ring(a, k, n, background[j], yield_, flat[tile[j]])
+                j, n = place[k], n_photons[rows[place[k]]]
+                a[_NOISE + k], a[_YIELD + k], a[_COUNT + k] = background[j], optics[tile[j], PHOTONS] * kept[j], n
+                a[_FLAT + k], a[_FLAT_GHOST + k] = flat[tile[j], 0] + log_factorial(n), flat[tile[j], 1]
+                a[_STEEPEST + k] = steepest(n)
+            _share_of_rings(a, n_rings)
         for h in range(N_SPECIES):
             _distances(a, size, _SLOWNESS[h], is_wide)
             for k in range(size):
@@ -184,23 +193,37 @@ def _sort(rows: Integers, first: int, size: int, found: NDArray[np.bool_], place
 
 
 @inline
-def _share(
-    a: Floats, j: int, tgl: float, q_over_pt: float, cov: Floats, angle: float, error: float, optic: Floats
-) -> None:
-    """What a track and its ring give to all hypotheses."""
-    bend = 1.0 / (optic[INDEX] * optic[INDEX])
-    a[_SLOW + j], a[_LIMIT + j] = bend * q_over_pt * q_over_pt / (1.0 + tgl * tgl), 1.0 - bend
-    a[_ERROR + j] = 2.0 * math.sqrt(max(log_momentum_variance(tgl, q_over_pt, cov), 0.0))
-    cosine, sine = cosine_and_sine(angle)
-    a[_ANGLE + j], a[_SINE + j], a[_COSINE + j], a[_VARIANCE + j] = angle, sine, cosine, error * error
+def _share(a: Floats, size: int) -> None:
+    """What the tracks of a block and their rings give to all hypotheses."""
+    for k in range(size):
+        bend, t, q = 1.0 / (a[_INDEX + k] * a[_INDEX + k]), a[_TGL + k], a[_Q_OVER_PT + k]
+        stretch = 1.0 / (1.0 + t * t)
+        a[_SLOW + k], a[_LIMIT + k] = bend * q * q * stretch, 1.0 - bend
+        # of log p, as in flashdet.stages.pid.log_momentum_variance
+        t *= stretch
+        q = 1.0 / q
+        variance = t * t * a[_COV9 + k] - 2.0 * t * q * a[_COV13 + k] + q * q * a[_COV14 + k]
+        a[_ERROR + k] = 2.0 * math.sqrt(max(variance, 0.0))
+    for k in range(size):
+        a[_COSINE + k], a[_SINE + k] = cosine_and_sine(a[_ANGLE + k])
+        a[_VARIANCE + k] *= a[_VARIANCE + k]
 
 
 @inline
-def _share_of_ring(a: Floats, j: int, n: int, noise: float, yield_: float, flat: Floats) -> None:
-    """What the likelihoods of all hypotheses of a ring have in common."""
-    other, outlier, ghost = other_rings(n, noise, flat)
-    a[_OTHER + j], a[_OUTLIER + j], a[_GHOST + j], a[_COUNT + j] = other, outlier, ghost, float(n)
-    a[_YIELD + j], a[_NOISE + j], a[_SCALE + j] = yield_, noise, scale_of(n, other)
+def _share_of_rings(a: Floats, n_rings: int) -> None:
+    """What the likelihoods of all hypotheses of a ring have in common: see `flashdet.stages.rich_likelihood`."""
+    for k in range(n_rings):
+        noise = a[_NOISE + k]
+        # no background: next to nothing
+        a[_GHOST + k] = a[_FLAT_GHOST + k] + a[_COUNT + k] * log(max(noise, 1e-300)) - noise
+    for k in range(n_rings):
+        distance = a[_GHOST + k] - a[_FLAT + k]
+        small = exp(max(-abs(distance), -700.0))
+        more = 1.0 / (1.0 + small)
+        less = small * more
+        a[_OTHER + k] = max(a[_FLAT + k], a[_GHOST + k]) + log(1.0 + small)
+        a[_OUTLIER + k], a[_GHOST + k] = (more, less) if distance < 0.0 else (less, more)
+        a[_SCALE + k] = a[_STEEPEST + k] - a[_OTHER + k]
 
 
 @inline
