@@ -25,8 +25,12 @@ from flashdet.io.output import Writer, header_text
 from flashdet.io.rootpack import Lists, Scratch
 from flashdet.io.roottree import write_trees
 from flashdet.io.setup import OutputSetup, Particles, check_alignment
+from flashdet.species import SPECIES, SPECIES_MASS
+from flashdet.units import C_LIGHT
 
 Branches = dict[str, Any]
+#: Mass of the hypothesis that `PION_HYPOTHESIS` names [GeV].
+_PION_MASS = SPECIES_MASS[SPECIES.index("pion")]
 #: Kinds of tables with a time of the collision.
 _EVENT_TIMES = ("tof_event", "event_time_event")
 #: Room for the names of the trees of a directory, so that uproot does not move its listing again and again.
@@ -202,8 +206,9 @@ def _generated_collisions(event: Table) -> Branches:
         "fPosZ": event["vz"],
         "fT": event["vt"] + offset,
         "fWeight": event["weight"],
-        "fImpactParameter": event["impact_parameter"],
-        "fEventPlaneAngle": event["event_plane_angle"],
+        # O2 writes what its event header starts with, 0, for generators without heavy ions
+        "fImpactParameter": np.nan_to_num(event["impact_parameter"], nan=0.0),
+        "fEventPlaneAngle": np.nan_to_num(event["event_plane_angle"], nan=0.0),
     }
 
 
@@ -276,10 +281,38 @@ def _tracks(batch: EventBatch, setup: OutputSetup, order: ParticleOrder | None) 
         "O2trackextra_002": {
             "fFlags": flags,
             **{k: np.full(n, v) for k, v in names.TRACKEXTRA_ABSENT.items()},
-            "fTrackTime": time[event],
-            "fTrackTimeRes": error[event],
+            **_time_of_flight(batch, setup, {"fTrackTime": time[event], "fTrackTimeRes": error[event]}),
         },
         "O2mctracklabel": {"fIndexMcParticles": label, "fMcMask": np.zeros(n, np.uint16)},
+    }
+
+
+def _time_of_flight(batch: EventBatch, setup: OutputSetup, event_time: Branches) -> Branches:
+    """Columns in which O2 analyses find a time of flight: the farthest hit of each track, of whichever TOF.
+
+    As in O2 (``AODProducerWorkflowSpec.cxx``), ``fTOFExpMom`` is the momentum that gives the expected time with the
+    length, ``fTrackTime`` the measured time less the one expected for the mass of the track fit, a pion, and a chi2
+    of 0 or more says that there is a TOF. Tracks without one keep the time of the event.
+    """
+    track = batch["track"]
+    length = np.zeros(track.n_rows, np.float32)
+    time, error = event_time["fTrackTime"].copy(), event_time["fTrackTimeRes"].copy()
+    momentum = np.sqrt(1.0 + np.square(track["tgl"], dtype=np.float64)) / np.abs(track["q_over_pt"], dtype=np.float64)
+    slowness = np.sqrt(1.0 + np.square(_PION_MASS / momentum)) / C_LIGHT
+    for name, table in batch.tables.items():
+        if setup.kind(name) != "tof":
+            continue
+        farther = np.flatnonzero(table["path_length"] > length)
+        length[farther] = table["path_length"][farther]
+        time[farther] = table["time"][farther] - slowness[farther] * table["path_length"][farther]
+        error[farther] = table["time_error"][farther]
+    has_hit = length > 0.0
+    return {
+        "fTOFChi2": np.where(has_hit, np.float32(0), names.NOT_MEASURED),
+        "fLength": np.where(has_hit, length, names.NOT_MEASURED),
+        "fTOFExpMom": np.where(has_hit, momentum, names.NOT_MEASURED).astype(np.float32),
+        "fTrackTime": time,
+        "fTrackTimeRes": error,
     }
 
 

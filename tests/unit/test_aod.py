@@ -15,6 +15,7 @@ from flashdet.io.aod import AodWriter, ParticleOrder
 from flashdet.io.read import read_batch
 from flashdet.io.rootfile import open_for_reading
 from flashdet.io.setup import OutputSetup
+from flashdet.stages.flight import time_of_flight
 
 #: Leaves of each tree, written down from the O2 data model and not from our tables.
 LAYOUT = {
@@ -284,17 +285,19 @@ def test_tracks_are_propagated_and_make_no_false_claims(batch, frame):
     np.testing.assert_array_equal(extra["fFlags"] & 0x2 != 0, batch["track"]["is_pv_contributor"])
     assert (extra["fFlags"] >> 28 == 2).all()
     # O2 derives "has TOF / ITS / TPC" from these
-    assert (extra["fTOFChi2"] < 0).all()
-    assert (extra["fTOFExpMom"] < 0).all()
+    has_tof = (batch["itof"]["path_length"] > 0) | (batch["otof"]["path_length"] > 0)
+    np.testing.assert_array_equal((extra["fTOFChi2"] >= 0) & (extra["fTOFExpMom"] > 0), has_tof)
     assert (extra["fITSClusterSizes"] == 0).all()
     assert (extra["fTPCNClsFindable"] == 0).all()
 
 
 def test_generated_collision_is_filled_in_cm_and_ns(batch, frame):
     tree, event = frame["O2mccollision_001"], batch["event"]
-    columns = {"fPosX": "vx", "fPosY": "vy", "fPosZ": "vz", "fWeight": "weight", "fImpactParameter": "impact_parameter"}
-    for branch, column in columns.items():
+    for branch, column in {"fPosX": "vx", "fPosY": "vy", "fPosZ": "vz", "fWeight": "weight"}.items():
         np.testing.assert_array_equal(tree[branch], event[column].astype(np.float32))
+    for branch, column in {"fImpactParameter": "impact_parameter", "fEventPlaneAngle": "event_plane_angle"}.items():
+        want = np.where(np.isnan(event[column]), 0, event[column])
+        np.testing.assert_array_equal(tree[branch], want.astype(np.float32))
     np.testing.assert_allclose(tree["fT"], event["vt"] + event["collision_time"], atol=1e-6)
     rows = ParticleOrder(batch).rows
     np.testing.assert_array_equal(frame["O2mcparticle_001"]["fVt"], batch["particle"]["vt"][rows].astype(np.float32))
@@ -327,7 +330,35 @@ def test_collision_time_is_the_best_measured_event_time(batch, frame):
     assert (resolution[~measured] == -999).all()
     assert ((resolution[measured] > 0) & (resolution[measured] < 0.2)).all()
     event = frame["O2track"]["fIndexCollisions"]
-    np.testing.assert_array_equal(frame["O2trackextra_002"]["fTrackTime"], want[event])
+    without = ~((batch["itof"]["path_length"] > 0) | (batch["otof"]["path_length"] > 0))
+    np.testing.assert_array_equal(frame["O2trackextra_002"]["fTrackTime"][without], want[event][without])
+
+
+def test_o2_finds_the_time_of_flight(tmp_path):
+    """The farther of two hits; O2 adds the time expected for a pion to the time of the track to get the signal."""
+    batch, rng = make_batch(12), np.random.default_rng(1)
+    for name, radius in (("otof", 85.0), ("itof", 19.0)):
+        table, seen = batch[name], rng.random(batch[name].n_rows) < 0.5
+        hit = {
+            "has_signal": seen,
+            "path_length": np.where(seen, radius * rng.uniform(1, 1.5, len(seen)), np.nan),
+            "time": np.where(seen, rng.uniform(1, 9, len(seen)), np.nan),
+            "time_error": np.where(seen, 0.02, np.nan),
+        }
+        batch.tables[name] = Table(name, table.offsets, {**dict(table), **hit})
+    extra, track = load(write(batch, tmp_path / "o.aod.root"))["DF_1"]["O2trackextra_002"], batch["track"]
+    far = batch["otof"]["has_signal"]
+    near = batch["itof"]["has_signal"] & ~far
+    assert min(far.sum(), near.sum(), (~far & ~near).sum()) > 3
+    momentum = np.sqrt(1 + track["tgl"] ** 2) / abs(track["q_over_pt"])
+    for name, rows in (("otof", far), ("itof", near)):
+        table = batch[name]
+        np.testing.assert_allclose(extra["fLength"][rows], table["path_length"][rows], rtol=1e-6)
+        np.testing.assert_allclose(extra["fTOFExpMom"][rows], momentum[rows], rtol=1e-6)
+        expected = time_of_flight(table["path_length"], momentum, 0.13957039)[rows]
+        np.testing.assert_allclose(extra["fTrackTime"][rows] + expected, table["time"][rows], rtol=1e-5, atol=1e-5)
+        assert set(extra["fTrackTimeRes"][rows]) == {np.float32(0.02)}
+    assert (extra["fLength"][~(far | near)] == -999).all()
 
 
 def test_generator_tables_have_rows_where_the_input_has_them(batch, frame):
