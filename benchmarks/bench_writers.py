@@ -5,7 +5,7 @@ particles and eight detector tables make one full chunk: 50 000 tracks with 200 
 compresses. Megabytes are those of the float32 tables before compression. Printed and kept in ``extra_info``; watch the
 ratio to the yardstick, which is measured in the same run and neither compresses nor names 300 branches. All generated
 particles are written, so that every writer has the same to do; what it costs to choose some of them stands apart, and
-so does the cost of each tree of an AOD file, and of a file through the trees of uproot.
+so does the cost of each tree of an AOD file, of a file through the trees of uproot, of ways to pack, and of copies.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from flashdet import pruning
 from flashdet.event import concat
 from flashdet.io import rootfile
 from flashdet.io.aod import AodWriter, build_trees
+from flashdet.io.chunk import Chunk
 from flashdet.io.nano import NanoWriter
 from flashdet.io.parquet import ParquetWriter
 from flashdet.io.read import read_batch
-from flashdet.io.rootpack import Lists, Scratch
+from flashdet.io.rootpack import Lists, Scratch, of_values, packer
 from flashdet.io.roottree import write_trees
 
 ALL = replace(SETUP, particles="all")
@@ -37,7 +38,7 @@ ALL = replace(SETUP, particles="all")
 
 @pytest.fixture(scope="module")
 def batch():
-    return concat([make_batch(250, tracks=60, particles=500)] * 4)
+    return concat([make_batch(250, seed=i, tracks=60, particles=500) for i in range(4)])
 
 
 def arrays_of(batch):
@@ -111,6 +112,61 @@ def test_our_trees_against_those_of_uproot(benchmark, tmp_path, batch):
     benchmark.pedantic(lambda: write_file(tmp_path / "ours.root", trees), rounds=1)
     benchmark.extra_info["uproot_over_ours"] = theirs / ours
     print(f"\nours {1e3 * ours:.0f} ms, uproot {1e3 * theirs:.0f} ms per directory")
+
+
+def test_packing_of_a_column_with_gaps(benchmark):
+    """Microseconds and bytes for 44 kB with gaps in half of the rows: by plan, with ZSTD level 1, and with LZ4."""
+    import cramjam
+    import zstandard
+
+    rng = np.random.default_rng(1)
+    values = np.where(rng.random(11_000) < 0.5, np.nan, rng.normal(size=11_000)).astype(np.float32)
+    raw, big, out = of_values(values, 0), values.byteswap().tobytes(), np.zeros(100_000, np.uint8)
+    zstd = zstandard.ZstdCompressor(level=1)
+    ways = {
+        "plan": lambda: packer("fast").pack(raw, out, 0),
+        "zstd": lambda: len(zstd.compress(big)),
+        "lz4": lambda: len(cramjam.lz4.compress_block(big, store_size=False)),
+    }
+    print()
+    for name, way in ways.items():
+        size, seconds = way(), cpu_seconds(lambda way=way: [way() for _ in range(300)]) / 300
+        benchmark.extra_info |= {f"{name}_us": 1e6 * seconds, f"{name}_bytes": size}
+        print(f"{name:6} {1e6 * seconds:6.1f} us {size:7d} bytes")
+    benchmark.pedantic(ways["plan"], rounds=5)
+
+
+def test_memory_that_is_used_again(benchmark, batch):
+    """The chunk against arrays of each batch that are put together in the end."""
+    tables = ALL.selected(batch)
+    pieces = [batch.slice_events(i, i + 50) for i in range(0, batch.n_events, 50)]
+    chunk = Chunk({name: ALL.kept(batch[name]) for name in tables})
+
+    def fill():
+        chunk.clear()
+        for piece in pieces:
+            chunk.append(piece, 0, piece.n_events)
+        return chunk.events()
+
+    ours, theirs = cpu_seconds(fill), cpu_seconds(lambda: concat([narrow(piece, tables) for piece in pieces]))
+    benchmark.pedantic(fill, rounds=2)
+    benchmark.extra_info["together_over_chunk"] = theirs / ours
+    print(f"\nchunk {1e3 * ours:.0f} ms, put together {1e3 * theirs:.0f} ms")
+
+
+@pytest.mark.parametrize("derived", [False, True])
+@pytest.mark.parametrize("compression", ["fast", "small"])
+def test_settings_of_an_aod_file(benchmark, tmp_path, batch, compression, derived):
+    setup, path = replace(ALL, compression=compression, derived=derived), tmp_path / "out"
+
+    def write():
+        with AodWriter(path, setup=setup, overwrite=True) as w:
+            w.write(batch)
+
+    seconds = cpu_seconds(write)
+    benchmark.pedantic(write, rounds=1)
+    benchmark.extra_info |= {"us_per_track": 1e6 * seconds / batch["track"].n_rows, "MB": path.stat().st_size / 1e6}
+    print(f"\n{compression} derived={derived}", *(f"{k} {v:.3g}" for k, v in benchmark.extra_info.items()), sep="  ")
 
 
 def test_choice_of_particles(benchmark, batch):

@@ -1,10 +1,10 @@
 """Columns with gaps as LZ4 blocks, and the XXH64 checksum: what the baskets of ROOT files are packed with.
 
-A general compressor looks for equal bytes anywhere. Columns of measurements are simpler: numbers that no compressor makes
-smaller, with gaps where a detector saw nothing, and the columns of a detector have the same gaps. `pack` therefore
-searches nothing. It leaves columns without gaps as they are, and packs others by a plan of their gaps that is made once
-for all columns of a detector (44 kB with gaps in half of the rows: 20 us, where LZ4 takes 75 us and ZSTD level 1 100 us,
-because the length of each gap is a surprise to them). Columns whose numbers repeat are left to others.
+A general compressor looks for equal bytes anywhere. Columns of measurements are simpler: numbers that no compressor
+makes smaller, with gaps where a detector saw nothing, and the columns of a detector have the same gaps. `pack`
+therefore searches nothing. It leaves columns without gaps as they are, and packs others by a plan of their gaps that is
+made once for all columns of a detector (how much faster: benchmarks/bench_writers.py). Columns whose numbers repeat are
+left to others.
 
 Formats: LZ4 blocks (https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md) and XXH64
 (https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md). Nothing here knows ROOT or columns.
