@@ -126,10 +126,11 @@ def close(acts: Tracks, ours: Tracks, lut: Lut, eta: NDArray[np.float64], pt: ND
             row = dict(zip(("eta_low", "eta_high", "pt_low", "pt_high"), map(float, box), strict=True))
             row |= {"tracks": float(n[0]), "efficiency_acts": numbers[0][0], "efficiency": numbers[1][0]}
             row["efficiency_deviation"] = _standard_errors(*numbers)
+            # fluctuations of the tracks of ACTS are in the table and so in both widths of a ratio, but not in a pull
             errors = [width_error(values[k]) for values, k in zip(scaled, kept, strict=True)]
             for i, name in enumerate(PARAMETERS):
-                row[f"sigma_{name}_ratio"], row[f"error_{name}"] = widths[1][i] / widths[0][i], np.hypot(*errors)[i]
-                row[f"pull_error_{name}"] = errors[1][i]
+                row[f"sigma_{name}_ratio"], row[f"error_{name}"] = widths[1][i] / widths[0][i], errors[1][i]
+                row[f"pull_error_{name}"] = np.hypot(*errors)[i]
                 row[f"pull_{name}"], row[f"pull_{name}_acts"] = reported[1][i], reported[0][i]
                 row[f"shape_{name}"] = shape[i]
             result.rows.append(row)
