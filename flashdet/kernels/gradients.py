@@ -20,7 +20,7 @@ Gradient = tuple[float, float, float, float, float]
 
 
 @inline
-def _bend(
+def bend(
     cos_mid: float, sin_mid: float, cos_half: float, sinc_half: float, half: float, s: float
 ) -> tuple[float, float]:
     """Change of the point at arc length s with the curvature: the integral of s (-sin, cos)(phi + k s).
@@ -70,7 +70,7 @@ def path_to_cylinder(
     cos_half = cos_start * cos_mid + snp * sin_mid
     cos_end, sin_end = 2.0 * cos_half * cos_mid - cos_start, 2.0 * cos_half * sin_mid - snp
     outward = u * cos_end + w * sin_end
-    bend_u, bend_w = _bend(cos_mid, sin_mid, cos_half, chord / s, 0.5 * k * s, s)
+    bend_u, bend_w = bend(cos_mid, sin_mid, cos_half, chord / s, 0.5 * k * s, s)
     scale = -slope / outward
     return (
         scale * w,
@@ -206,7 +206,7 @@ def closest_approach_gradients(
     sinc_half = sinc(half)
     cos_mid, sin_mid = math.cos(phi + half), math.sin(phi + half)
     move_u, move_w = s * sinc_half * cos_mid, s * sinc_half * sin_mid
-    bend_u, bend_w = _bend(cos_mid, sin_mid, math.cos(half), sinc_half, half, s)
+    bend_u, bend_w = bend(cos_mid, sin_mid, math.cos(half), sinc_half, half, s)
     cos_end, sin_end = math.cos(phi + k * s), math.sin(phi + k * s)
     inverse = 1.0 / (1.0 + k * dca_xy)
     # displacement across (-sin, cos) and along (cos, sin) the momentum at the closest point, per parameter
@@ -251,7 +251,7 @@ def place_on_surface(
     half = 0.5 * dk * q_over_pt * s
     phi = math.asin(snp)
     cos_mid, sin_mid = math.cos(phi + half), math.sin(phi + half)
-    bend_u, bend_w = _bend(cos_mid, sin_mid, math.cos(half), sinc(half), half, s)
+    bend_u, bend_w = bend(cos_mid, sin_mid, math.cos(half), sinc(half), half, s)
     cos_end, sin_end = math.cos(phi + 2.0 * half), math.sin(phi + 2.0 * half)
     turn = 1.0 / math.sqrt(1.0 - snp * snp)
     # displacement at fixed arc length by y, snp and q/pt

@@ -76,6 +76,15 @@ def sinc(x: float) -> float:
 
 
 @inline
+def sinc_of(x: float, sine: float) -> float:
+    """Return sin(x)/x for a known sine, also for x = 0."""
+    if abs(x) < 1e-2:
+        square = x * x
+        return 1.0 - square / 6.0 * (1.0 - square / 20.0)
+    return sine / x
+
+
+@inline
 def advance(
     x: float, y: float, z: float, phi: float, tgl: float, k: float, s: float
 ) -> tuple[float, float, float, float]:

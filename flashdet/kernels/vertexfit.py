@@ -18,8 +18,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from flashdet.kernels.gradients import closest_approach, closest_approach_gradients, covariance, variance
-from flashdet.kernels.jit import inline, kernel
+from flashdet.kernels.elementary import cosine_and_sine, exp
+from flashdet.kernels.gradients import bend
+from flashdet.kernels.helix import curvature, sinc_of, to_perigee
+from flashdet.kernels.jit import bare_kernel, inline, kernel
 
 #: Values kept per track: d, z, (-sin, cos) of the azimuth, tgl (cos, sin), inverse covariance dd, dz, zz, weight.
 N_WORK = 10
@@ -56,17 +58,18 @@ def _invert3(
 
 
 @inline
-def _store(work: Floats, i: int, d: float, z: float, phi: float, tgl: float, dd: float, dz: float, zz: float) -> None:
+def _store(
+    work: Floats, i: int, d: float, z: float, cosine: float, sine: float, tgl: float, dd: float, dz: float, zz: float
+) -> None:
     """Keep the linear measurement of one track with its inverse covariance."""
-    cos_phi, sin_phi = math.cos(phi), math.sin(phi)
     scale = 1.0 / (dd * zz - dz * dz)
     work[i, 0], work[i, 1] = d, z
-    work[i, 2], work[i, 3] = -sin_phi, cos_phi
-    work[i, 4], work[i, 5] = tgl * cos_phi, tgl * sin_phi
+    work[i, 2], work[i, 3] = -sine, cosine
+    work[i, 4], work[i, 5] = tgl * cosine, tgl * sine
     work[i, 6], work[i, 7], work[i, 8] = zz * scale, -dz * scale, dd * scale
 
 
-@kernel
+@bare_kernel
 def _linearise(
     params: Floats,
     cov: Floats,
@@ -78,14 +81,56 @@ def _linearise(
     last: int,
     work: Floats,
 ) -> None:
-    """Measurements of (d, z) relative to the point (x, y, z), with their covariance."""
+    """Measurements of (d, z) relative to the point (x, y, z), with their covariance.
+
+    What `flashdet.kernels.gradients.closest_approach` and its gradients give, but with cosines and sines of sums in
+    place of angles, and without the zeros of the gradients: half the time.
+    """
+    dk = curvature(1.0, bz)
     for i in range(first, last):
-        py, pz, alpha, snp = params[i, 0], params[i, 1], params[i, 2], params[i, 3]
-        tgl, qpt = params[i, 4], params[i, 5]
-        d, zc, phi, s = closest_approach(py, pz, alpha, snp, tgl, qpt, bz, x, y)
-        grad_d, grad_z, _ = closest_approach_gradients(py, alpha, snp, tgl, qpt, bz, d, s)
-        dd, dz, zz = variance(grad_d, cov[i]), covariance(grad_d, grad_z, cov[i]), variance(grad_z, cov[i])
-        _store(work, i, d, zc - z, phi, tgl, dd, dz, zz)
+        py, snp, tgl = params[i, 0], params[i, 3], params[i, 4]
+        k = params[i, 5] * dk
+        cos_alpha, sin_alpha = cosine_and_sine(params[i, 2])
+        cos_phi = math.sqrt(1.0 - snp * snp)
+        turn, d, s = to_perigee(
+            -py * sin_alpha - x, py * cos_alpha - y, cos_alpha * cos_phi - sin_alpha * snp,
+            sin_alpha * cos_phi + cos_alpha * snp, k,
+        )  # fmt: skip
+        # directions in the frame of the track: of the chord to the closest point, and there
+        half = 0.5 * turn
+        if abs(half) < 0.01:
+            # the next terms are below 2e-17; nearly all tracks come from close by
+            q = half * half
+            cos_half, sin_half = (
+                1.0 - q * (0.5 - q / 24.0 * (1.0 - q / 30.0)),
+                half * (1.0 - q / 6.0 * (1.0 - q / 20.0)),
+            )
+        else:
+            cos_half, sin_half = cosine_and_sine(half)
+        cos_mid, sin_mid = cos_phi * cos_half - snp * sin_half, snp * cos_half + cos_phi * sin_half
+        cos_end, sin_end = cos_mid * cos_half - sin_mid * sin_half, sin_mid * cos_half + cos_mid * sin_half
+        sinc_half = sinc_of(half, sin_half)
+        move_u, move_w = s * sinc_half * cos_mid, s * sinc_half * sin_mid
+        bend_u, bend_w = bend(cos_mid, sin_mid, cos_half, sinc_half, half, s)
+        inverse = -tgl / (1.0 + k * d)
+        # derivatives of d with respect to y (cos_end), snp and q/pt, and of z; that with respect to z is 1, to tgl s
+        d_snp = (move_w * sin_end + move_u * cos_end) / cos_phi
+        d_q = (bend_w * cos_end - bend_u * sin_end) * dk
+        z_y = sin_end * inverse
+        z_snp = (move_u * sin_end - move_w * cos_end + d) / cos_phi * inverse
+        z_q = (bend_u * cos_end + bend_w * sin_end + d * s) * dk * inverse
+        c = cov[i]
+        y_d, snp_d = cos_end * c[0] + d_snp * c[3] + d_q * c[10], cos_end * c[3] + d_snp * c[5] + d_q * c[12]
+        q_d, z_d = cos_end * c[10] + d_snp * c[12] + d_q * c[14], cos_end * c[1] + d_snp * c[4] + d_q * c[11]
+        tgl_d = cos_end * c[6] + d_snp * c[8] + d_q * c[13]
+        dd = cos_end * y_d + d_snp * snp_d + d_q * q_d
+        dz = z_y * y_d + z_d + z_snp * snp_d + s * tgl_d + z_q * q_d
+        zz = z_y * (z_y * c[0] + 2.0 * (c[1] + z_snp * c[3] + s * c[6] + z_q * c[10]))
+        zz += c[2] + 2.0 * (z_snp * c[4] + s * c[7] + z_q * c[11])
+        zz += z_snp * (z_snp * c[5] + 2.0 * (s * c[8] + z_q * c[12])) + s * (s * c[9] + 2.0 * z_q * c[13])
+        zz += z_q * z_q * c[14]
+        cosine, sine = cos_alpha * cos_end - sin_alpha * sin_end, sin_alpha * cos_end + cos_alpha * sin_end
+        _store(work, i, d, params[i, 1] + s * tgl - z, cosine, sine, tgl, dd, dz, zz)
 
 
 @inline
@@ -104,12 +149,19 @@ def _chi2(work: Floats, i: int, d: float, z: float) -> float:
     return chi2
 
 
-@inline
-def _weight(chi2: float, cut2: float, temperature: float) -> float:
-    """Weight of a track: adaptive at a temperature above 0, else that of the convex loss sqrt(1 + chi2)."""
+@bare_kernel
+def _weights(chi2: Floats, n: int, cut2: float, temperature: float) -> None:
+    """Replace chi2 of tracks by weights: adaptive at a temperature above 0, else of the convex loss sqrt(1 + chi2).
+
+    A loop of its own, because it becomes vector instructions.
+    """
     if temperature > 0.0:
-        return 1.0 / (1.0 + math.exp(min(0.5 * (chi2 - cut2) / temperature, 700.0)))
-    return 1.0 / math.sqrt(1.0 + chi2)
+        scale = 0.5 / temperature
+        for i in range(n):
+            chi2[i] = 1.0 / (1.0 + exp(min(max((chi2[i] - cut2) * scale, -700.0), 700.0)))
+    else:
+        for i in range(n):
+            chi2[i] = 1.0 / math.sqrt(1.0 + chi2[i])
 
 
 @inline
@@ -131,36 +183,40 @@ def _gradient(work: Floats, i: int) -> tuple[float, float, float]:
     return work[i, 2] * a - work[i, 4] * b, work[i, 3] * a - work[i, 5] * b, b
 
 
-@kernel
+@bare_kernel
 def _sweep(
-    work: Floats, first: int, last: int, point: Floats, cut2: float, temperature: float, beam: Floats, system: Floats
-) -> None:
+    work: Floats, first: int, last: int, point: Floats, cut2: float, temperature: float, beam: Floats, system: Floats,
+    weights: Floats,
+) -> None:  # fmt: skip
     """One pass: weights at `point`, then the normal equations of the beam spot and all tracks into `system`.
 
     `beam` holds the beam spot relative to the reference point and its inverse variances; `system` receives the packed
-    matrix (6) and the right-hand side (3).
+    matrix (6) and the right-hand side (3). The sums are scalars: sums in an array wait for its memory, for twice as
+    long.
     """
-    system[:] = 0.0
-    system[0], system[2], system[5] = beam[3], beam[4], beam[5]
-    system[6], system[7], system[8] = beam[3] * beam[0], beam[4] * beam[1], beam[5] * beam[2]
+    m0, m1, m2, m3, m4, m5 = beam[3], 0.0, beam[4], 0.0, 0.0, beam[5]
+    r0, r1, r2 = beam[3] * beam[0], beam[4] * beam[1], beam[5] * beam[2]
     ux, uy, uz = point[0], point[1], point[2]
     for i in range(first, last):
         d, z = _residual(work, i, ux, uy, uz)
-        w = _weight(_chi2(work, i, d, z), cut2, temperature)
+        weights[i - first] = _chi2(work, i, d, z)
+    _weights(weights, last - first, cut2, temperature)
+    for i in range(first, last):
+        w = weights[i - first] if weights[i - first] >= 1e-12 else 0.0
         work[i, 9] = w
-        if w < 1e-12:
-            continue
         xx, xy, yy, xz, yz, zz = _information(work, i)
         gx, gy, gz = _gradient(work, i)
-        system[0] += w * xx
-        system[1] += w * xy
-        system[2] += w * yy
-        system[3] += w * xz
-        system[4] += w * yz
-        system[5] += w * zz
-        system[6] += w * gx
-        system[7] += w * gy
-        system[8] += w * gz
+        m0 += w * xx
+        m1 += w * xy
+        m2 += w * yy
+        m3 += w * xz
+        m4 += w * yz
+        m5 += w * zz
+        r0 += w * gx
+        r1 += w * gy
+        r2 += w * gz
+    system[0], system[1], system[2], system[3], system[4], system[5] = m0, m1, m2, m3, m4, m5
+    system[6], system[7], system[8] = r0, r1, r2
 
 
 @inline
@@ -180,7 +236,7 @@ def _solve(system: Floats, point: Floats, cov: Floats) -> float:
     return step
 
 
-@kernel
+@bare_kernel
 def _seed_z(work: Floats, first: int, last: int, sigma_z: float, histogram: Floats) -> float:
     """Densest place along the beam: best pair of neighbouring bins, then the mean of its tracks.
 
@@ -223,7 +279,7 @@ def _shift_beam(beam_spot: Floats, x: float, y: float, z: float, beam: Floats) -
         beam[3 + k] = 1.0 / (beam_spot[3 + k] * beam_spot[3 + k])
 
 
-@kernel
+@bare_kernel
 def _distances(
     work: Floats, first: int, last: int, system: Floats, contributor: NDArray[np.bool_], dca: Floats
 ) -> None:
@@ -298,7 +354,7 @@ def fit_vertices(
         Out: distance in xy and z and their errors [cm], NaN without a vertex.
     """
     cut2 = cut * cut
-    work = np.empty((len(params), N_WORK))
+    work, weights = np.empty((len(params), N_WORK)), np.empty(len(params))
     histogram = np.zeros(SEED_BINS)
     system, beam, point, v = np.empty(9), np.empty(6), np.empty(3), np.empty(6)
     for event in range(len(offsets) - 1):
@@ -313,10 +369,10 @@ def fit_vertices(
         _shift_beam(beam_spot, x, y, z, beam)
         point[0], point[1], point[2] = 0.0, 0.0, _seed_z(work, first, last, beam_spot[5], histogram)
         for _ in range(_CONVEX_PASSES):
-            _sweep(work, first, last, point, cut2, 0.0, beam, system)
+            _sweep(work, first, last, point, cut2, 0.0, beam, system, weights)
             _solve(system, point, v)
         for temperature in _TEMPERATURES:
-            _sweep(work, first, last, point, cut2, temperature, beam, system)
+            _sweep(work, first, last, point, cut2, temperature, beam, system, weights)
             _solve(system, point, v)
         for _ in range(_MAX_PASSES):
             if point[0] * point[0] + point[1] * point[1] > _STRAIGHT * _STRAIGHT:
@@ -324,7 +380,7 @@ def fit_vertices(
                 _linearise(params, cov, bz, x, y, z, first, last, work)
                 _shift_beam(beam_spot, x, y, z, beam)
                 point[:] = 0.0
-            _sweep(work, first, last, point, cut2, 1.0, beam, system)
+            _sweep(work, first, last, point, cut2, 1.0, beam, system, weights)
             if _solve(system, point, v) < _CONVERGED:
                 break
         count, total = 0, 0.0

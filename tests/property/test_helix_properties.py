@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from flashdet.kernels import gradients as g
 from flashdet.kernels import helix as h
+from flashdet.kernels import vertexfit as v
 
 POSITION = st.floats(-50.0, 50.0)
 ANGLE = st.floats(-math.pi, math.pi)
@@ -114,6 +115,28 @@ def test_gradients_of_the_closest_approach(params, alpha, bz, vx, vy):
     rows = np.array(g.closest_approach_gradients(y0, alpha, snp, tgl, q, bz, d, s))
     for i in range(5):
         np.testing.assert_allclose(rows[:, i], derivative(closest, params, i, 1e-5), rtol=2e-5, atol=2e-5)
+
+
+@QUICK
+@given(TRACK, ANGLE, st.floats(-2.0, 2.0), st.floats(-3.0, 3.0), st.floats(-3.0, 3.0), st.integers(0, 2**32))
+def test_measurements_of_the_vertex_fit_are_the_closest_approach(params, alpha, bz, vx, vy, seed):
+    """Without angles and without the zeros, the fit of vertices has the same numbers."""
+    y, z, snp, tgl, q = params
+    half = np.random.default_rng(seed).normal(size=(5, 5)) * np.array([[0.1], [0.2], [0.01], [0.02], [0.03]])
+    cov = (half @ half.T + 1e-6 * np.eye(5))[np.tril_indices(5)]
+    d, z_there, phi, s = g.closest_approach(y, z, alpha, snp, tgl, q, bz, vx, vy)
+    assume(abs(1.0 + h.curvature(q, bz) * d) > 0.3)
+    grad_d, grad_z, _ = g.closest_approach_gradients(y, alpha, snp, tgl, q, bz, d, s)
+    dd, dz, zz = g.variance(grad_d, cov), g.covariance(grad_d, grad_z, cov), g.variance(grad_z, cov)
+    work = np.empty((1, v.N_WORK))
+    v._linearise(np.array([[y, z, alpha, snp, tgl, q]]), cov[None], bz, vx, vy, 0.7, 0, 1, work)
+    found = work[0, :9]
+    np.testing.assert_allclose(found[:2], [d, z_there - 0.7], rtol=1e-9, atol=1e-10)
+    direction = [-math.sin(phi), math.cos(phi), tgl * math.cos(phi), tgl * math.sin(phi)]
+    np.testing.assert_allclose(found[2:6], direction, rtol=1e-9, atol=1e-10)
+    inverse = np.array([[found[6], found[7]], [found[7], found[8]]])
+    product = inverse @ np.array([[dd, dz], [dz, zz]])
+    np.testing.assert_allclose(product, np.eye(2), atol=1e-6 * max(1.0, np.linalg.cond(inverse) * 1e-6))
 
 
 @QUICK
