@@ -71,15 +71,7 @@ def _store(
 
 @bare_kernel
 def _linearise(
-    params: Floats,
-    cov: Floats,
-    bz: float,
-    x: float,
-    y: float,
-    z: float,
-    first: int,
-    last: int,
-    work: Floats,
+    params: Floats, cov: Floats, bz: float, x: float, y: float, z: float, first: int, last: int, work: Floats
 ) -> None:
     """Measurements of (d, z) relative to the point (x, y, z), with their covariance.
 
