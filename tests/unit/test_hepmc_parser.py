@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hepmc_text import event2, event3, listing2, listing3, read, write
+from hepmc_text import BODY2, event2, event3, listing2, listing3, read, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -291,6 +291,17 @@ def test_what_pyhepmc_would_not_be_given_is_refused(tmp_path, change):
     assert change(text) != text
     with pytest.raises(InputError):
         read(write(tmp_path / "e", change(text)))
+
+
+@pytest.mark.parametrize("codes", [(-2, -1), (-5, -77777777), (-(2**31), 2**31 - 1), (10, -(1 << 20))])
+def test_barcodes_of_vertices_may_be_any_numbers(tmp_path, no_library, codes):
+    plain = read(write(tmp_path / "a", listing2(event2(7))))
+    body = BODY2.replace("V -1 ", "V {0} ").replace("V -2 ", "V {1} ")
+    body = body.replace("0 0 -1 0", "0 0 {0} 0").replace("0 0 -2 0", "0 0 {1} 0").format(*codes)
+    assert_same_tables(read(write(tmp_path / "b", listing2(event2(7, body=body)))), plain)
+    same = body.replace(f"V {codes[1]} ", f"V {codes[0]} ")
+    with pytest.raises(InputError):
+        read(write(tmp_path / "c", listing2(event2(7, body=same))))
 
 
 def test_weights_and_units_stand_before_particles(tmp_path):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from flashdet.io.hepmc import buffers, codes
 from flashdet.io.hepmc.buffers import Buffers
 from flashdet.io.hepmc.fields import (
+    clear_header,
     double,
     integer,
     is_blank_line,
@@ -30,25 +31,22 @@ from flashdet.io.hepmc.listing import reader_of
 from flashdet.io.hepmc.order import sort_event
 from flashdet.io.hepmc.written import lines2
 from flashdet.kernels.decimal import OK
-from flashdet.kernels.jit import inline, kernel
+from flashdet.kernels.jit import bare_kernel, inline, kernel
 
 Text = NDArray[np.uint8]
 #: A particle line has at least this many bytes, a vertex line too.
 _SHORTEST = 24
 
 
-@kernel
+@bare_kernel
 def _clear(b: Buffers, event: int, i: int) -> None:
     """Prepare the rows of an event that begins at byte `i`."""
     b.event[event, buffers.START] = i
     b.event[event, buffers.N_WEIGHTS] = 0
-    b.header[event] = np.nan
-    b.header[event, buffers.SHIFT : buffers.SHIFT + 4] = 0.0
-    b.header[event, buffers.GEV] = 0.0
-    b.header[event, buffers.CM] = 0.0
+    clear_header(b, event)
 
 
-@kernel
+@bare_kernel
 def _weights(text: Text, i: int, stop: int, b: Buffers, event: int) -> tuple[int, int]:
     """End of an E line: number of random states, the states, number of weights, the weights."""
     code, i, n_random = integer(text, i, stop)
@@ -69,7 +67,7 @@ def _weights(text: Text, i: int, stop: int, b: Buffers, event: int) -> tuple[int
     return line_end(text, i, stop)
 
 
-@kernel
+@bare_kernel
 def _head(text: Text, i: int, stop: int, b: Buffers, event: int) -> tuple[int, int, int]:
     """E line: returns code, place and the announced number of vertices."""
     _clear(b, event, i)
@@ -99,7 +97,7 @@ def _head(text: Text, i: int, stop: int, b: Buffers, event: int) -> tuple[int, i
     return code, i, n_vertices
 
 
-@kernel
+@bare_kernel
 def _vertex(text: Text, i: int, stop: int, b: Buffers, v: int) -> tuple[int, int, int, int]:
     """V line: returns code, place, barcode and the number of particles that follow."""
     code, i, barcode = integer(text, i + 1, stop)
@@ -125,7 +123,7 @@ def _vertex(text: Text, i: int, stop: int, b: Buffers, v: int) -> tuple[int, int
     return code, i, barcode, n_orphans + n_out
 
 
-@kernel
+@bare_kernel
 def _particle(text: Text, i: int, stop: int, b: Buffers, p: int) -> tuple[int, int]:
     """P line; the barcode of its end vertex goes to `END` for now."""
     code, i, _ = integer(text, i + 1, stop)
@@ -159,55 +157,54 @@ def _particle(text: Text, i: int, stop: int, b: Buffers, p: int) -> tuple[int, i
     return code, i
 
 
-@kernel
-def _numbers_of(barcodes: NDArray[np.int64]) -> tuple[NDArray[np.int64], int, NDArray[np.int64]]:
-    """Numbers of the vertices by their barcode: a table, its first barcode, and places to search it.
-
-    Barcodes that fill a range, as almost all do, need no search: the table has a place for each of the range, and the
-    last array is empty. Else the barcodes are sorted, the table holds the vertices in this order, and the last array
-    the barcodes. An empty table means that two vertices have the same barcode.
-    """
-    n = len(barcodes)
-    lowest = barcodes.min() if n else 0
-    size = (barcodes.max() - lowest + 1) if n else 0
-    if size <= 4 * n:
-        table = np.full(size, -1, np.int64)
-        for v in range(n):
-            if table[barcodes[v] - lowest] >= 0:
-                return np.empty(0, np.int64), lowest, np.empty(0, np.int64)
-            table[barcodes[v] - lowest] = v
-        return table, lowest, np.empty(0, np.int64)
-    order = np.argsort(barcodes, kind="mergesort")
-    ranked = barcodes[order]
-    for k in range(n - 1):
-        if ranked[k] == ranked[k + 1]:
-            return np.empty(0, np.int64), lowest, ranked
-    return order, lowest, ranked
+@inline
+def _slot(barcode: int, table: NDArray[np.int64]) -> int:
+    """Where the search for a barcode begins (multiplicative hashing, Knuth, TAOCP 3, section 6.4)."""
+    return int(np.int64((np.uint64(barcode) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(33))) & (len(table) - 1)
 
 
 @inline
-def _vertex_of(barcode: int, table: NDArray[np.int64], lowest: int, ranked: NDArray[np.int64]) -> int:
+def _vertex_of(barcode: int, barcodes: NDArray[np.int64], table: NDArray[np.int64]) -> int:
     """Number of the vertex with a barcode, -1 if there is none."""
-    if len(ranked) == 0:
-        return int(table[barcode - lowest]) if 0 <= barcode - lowest < len(table) else -1
-    k = np.searchsorted(ranked, barcode)
-    return int(table[k]) if k < len(ranked) and ranked[k] == barcode else -1
+    k = _slot(barcode, table)
+    while table[k] >= 0 and barcodes[table[k]] != barcode:
+        k = (k + 1) & (len(table) - 1)
+    return int(table[k])
+
+
+@bare_kernel
+def _enter(barcodes: NDArray[np.int64], table: NDArray[np.int64]) -> bool:
+    """Fill a hash table with the numbers of the vertices; whether all barcodes differ."""
+    for k in range(len(table)):
+        table[k] = -1
+    for v in range(len(barcodes)):
+        k = _slot(barcodes[v], table)
+        while table[k] >= 0:
+            if barcodes[table[k]] == barcodes[v]:
+                return False
+            k = (k + 1) & (len(table) - 1)
+        table[k] = v
+    return True
 
 
 @kernel
-def _connect(b: Buffers, event: int, barcodes: NDArray[np.int64]) -> int:
+def _connect(b: Buffers, event: int, all_barcodes: NDArray[np.int64]) -> int:
     """Turn barcodes of end vertices into vertex numbers, and bring the event into HepMC3's order."""
     p0, p1 = b.event[event, buffers.PARTICLES], b.event[event + 1, buffers.PARTICLES]
     v0, v1 = b.event[event, buffers.VERTICES], b.event[event + 1, buffers.VERTICES]
-    table, lowest, ranked = _numbers_of(barcodes[v0:v1])
-    if len(table) == 0 and v1 > v0:
+    barcodes = all_barcodes[v0:v1]
+    size = 2
+    while size < 2 * len(barcodes):
+        size *= 2
+    table = np.empty(size, np.int64)
+    if not _enter(barcodes, table):
         return codes.TWO_ENDS
     end, production = b.ints[buffers.END], b.ints[buffers.PRODUCTION]
     for p in range(p0, p1):
         barcode = end[p]
         v = -1
         if barcode != 0:
-            v = _vertex_of(int(barcode), table, lowest, ranked)
+            v = _vertex_of(int(barcode), barcodes, table)
             if v < 0:
                 return codes.REFERENCE
         end[p] = v
@@ -217,7 +214,7 @@ def _connect(b: Buffers, event: int, barcodes: NDArray[np.int64]) -> int:
     return sort_event(b, event)
 
 
-@kernel
+@bare_kernel
 def _head_line(text: Text, i: int, stop: int, b: Buffers, event: int, names: Text) -> tuple[int, int]:
     """A line of an event that is neither particle nor vertex."""
     kind = text[i]

@@ -17,6 +17,7 @@ from flashdet.io.hepmc.buffers import Buffers
 from flashdet.io.hepmc.fields import (
     at_end,
     blanks,
+    clear_header,
     double,
     integer,
     integer_at,
@@ -194,15 +195,15 @@ def _head(text: Text, i: int, stop: int, b: Buffers, event: int) -> tuple[int, i
     b.event[event, buffers.NUMBER] = number
     b.event[event + 1, buffers.PARTICLES] = p + n_particles
     b.event[event + 1, buffers.VERTICES] = v + n_vertices
-    b.ints[buffers.END, p : p + n_particles] = -1
-    b.vertex[buffers.KNOWN, v : v + n_vertices] = 0
-    b.vertex[buffers.FIRST, v : v + n_vertices] = 0
-    b.position[v : v + n_vertices] = 0.0
-    b.header[event, buffers.SHIFT : buffers.SHIFT + 4] = 0.0
-    b.header[event, buffers.GEV] = 0.0
-    b.header[event, buffers.CM] = 0.0
+    for row in range(p, p + n_particles):
+        b.ints[buffers.END, row] = -1
+    for row in range(v, v + n_vertices):
+        b.vertex[buffers.KNOWN, row] = 0
+        b.vertex[buffers.FIRST, row] = 0
+        for k in range(4):
+            b.position[row, k] = 0.0
     b.event[event, buffers.N_WEIGHTS] = -1
-    b.header[event, buffers.ATTRIBUTES :] = np.nan
+    clear_header(b, event)
     return _place(text, i, stop, b.header[event, buffers.SHIFT : buffers.SHIFT + 4])
 
 

@@ -122,6 +122,20 @@ def _not_a_number(text: Text, i: int, stop: int) -> int:
 
 
 @bare_kernel
+def clear_header(b: Buffers, event: int) -> None:
+    """Nothing is known of an event yet: its position is 0, it has no units and no attributes.
+
+    Element by element: Numba compiles assignments to parts of arrays for a second.
+    """
+    for k in range(b.header.shape[1]):
+        b.header[event, k] = np.nan
+    for k in range(4):
+        b.header[event, buffers.SHIFT + k] = 0.0
+    b.header[event, buffers.GEV] = 0.0
+    b.header[event, buffers.CM] = 0.0
+
+
+@bare_kernel
 def record(
     text: Text, i: int, stop: int, b: Buffers, event: int, slot: int, fields: tuple[int, int, int]
 ) -> tuple[int, int]:
