@@ -203,11 +203,19 @@ class EventBatch:
         return EventBatch({n: t.slice_events(start, stop) for n, t in self.tables.items()}, self.weight_names)
 
     def to_awkward(self) -> Any:
-        """Events as one awkward array: a record per event with a list per table (``event`` without the list)."""
+        """Events as one awkward array: a record per event with a list per table (``event`` without the list).
+
+        The ``particle_index`` of tracks is missing (None) where it is negative, so that indexing the particles with it
+        gives None for pairs of converted photons, instead of a particle counted from the end.
+        """
         import awkward as ak
 
         def record(table: Table) -> Any:
-            content = ak.zip(dict(table.items()), depth_limit=1)
+            columns = dict(table.items())
+            index = columns.get("particle_index")
+            if index is not None and table.name in ("charged", "track") and (index < 0).any():
+                columns["particle_index"] = ak.mask(index, index >= 0)
+            content = ak.zip(columns, depth_limit=1)
             if table.name == "event":
                 return content
             return ak.Array(ak.contents.ListOffsetArray(ak.index.Index64(table.offsets), content.layout))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+import awkward as ak
 import numpy as np
 import pytest
 from scipy import integrate, stats
 
+import flashdet
 from flashdet.card import Card
 from flashdet.columns import CHARGED
 from flashdet.event import EventBatch, Table
@@ -297,3 +299,16 @@ def test_table_of_pairs_survives_selection():
     index = np.array([0, 7, -1, -2, -3, -4, -9], np.int32)
     assert list(photon_row(index)) == [-1, -1, -1, 0, 0, 1, 3]
     assert Table("x", np.array([0, 7]), {"particle_index": index}).n_rows == 7
+
+
+def test_users_find_no_particle_behind_a_pair():
+    """Indexing the generator's particles with the tracks' index gives None, not a particle counted from the end."""
+    n = 400
+    rng = np.random.default_rng(5)
+    batch = make_events(rng.choice([22, 211], n), 3.0, rng.uniform(-1, 1, n), rng.uniform(-3, 3, n), sizes=[200, 200])
+    events = flashdet.simulate(batch, card="alice3", overrides=["output.particles=all"])
+    code = events.particle.pdg[events.track.particle_index]
+    missing = ak.is_none(code, axis=1)
+    assert ak.sum(missing) > 3
+    assert ak.all(abs(events.track.pdg_true[missing]) == 11)
+    assert ak.all(ak.drop_none(code) == events.track.pdg_true[~missing])
