@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -201,6 +202,44 @@ def points(ax: Axes, edges: NDArray[Any], y: NDArray[Any], error: NDArray[Any], 
             centre[is_known], y[is_known], error[is_known], marker="o", markersize=3.5, linewidth=1.2, elinewidth=1,
             **style,
         )  # fmt: skip
+
+
+def pull_panel(
+    ax: Axes, pulls: Iterable[tuple[NDArray[Any], str, str]], reach: float, label: str, least: int = 20
+) -> None:  # fmt: skip
+    """Draw pulls against the standard normal distribution, their median and width in the legend.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    pulls : iterable of (array, str, str)
+        Values (NaN are left out), name and colour.
+    reach : float
+        The axis goes so far to both sides.
+    label : str
+        Name of the axis.
+    least : int
+        Fewer values are not drawn.
+    """
+    edges = np.linspace(-reach, reach, 41)
+    for values, name, color in pulls:
+        known = values[np.isfinite(values)]
+        if len(known) < least:
+            continue
+        low, middle, high = np.quantile(known, (0.15865, 0.5, 0.84135))
+        text = f"{name}: {middle:.2f}, {(high - low) / 2:.2f}"
+        histogram(ax, known, edges, is_density=True, color=color, label=text)
+    x = np.linspace(-reach, reach, 201)
+    ax.plot(x, np.exp(-0.5 * x**2) / np.sqrt(2 * np.pi), "k--", linewidth=1, label="normal")
+    ax.set(xlabel=f"{label} (median, width)", ylabel="density")
+    # room for the legend above the highest histogram
+    ax.set_ylim(0, max(1.45 * ax.dataLim.y1, 0.6))
+    ax.legend(fontsize=8, ncols=2, loc="upper center")
+
+
+def note(ax: Axes, text: str) -> None:
+    """Say in an empty panel why it is empty."""
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color="0.4")
 
 
 def median_in_bins(x: NDArray[Any], y: NDArray[Any], edges: NDArray[Any], least: int = 10) -> NDArray[np.float64]:

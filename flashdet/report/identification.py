@@ -23,11 +23,13 @@ from flashdet.report.figures import (
     log_axis,
     median_in_bins,
     new_figure,
+    note,
     picture,
     points,
+    pull_panel,
 )
 from flashdet.report.purity import confusion, ratio, select
-from flashdet.report.tracks import has, lacks
+from flashdet.report.tracks import from_collision, has, lacks
 from flashdet.species import SPECIES, SPECIES_CHARGE, SPECIES_MASS
 
 if TYPE_CHECKING:
@@ -47,9 +49,8 @@ _KINDS: dict[str, tuple[str, ...]] = {
     "calorimeter": ("e_over_p",),
 }
 #: What is drawn beside the signal of each kind.
-_RIGHT = dict.fromkeys(_KINDS, "distance to the true species in units of the error") | {
-    "calorimeter": "E/p of each true species"
-}
+_PULLS = "distance to the true species in units of the error, for particles made within 1 mm of the collision"
+_RIGHT = dict.fromkeys(_KINDS, _PULLS) | {"calorimeter": "E/p of each true species"}
 _PROBABILITY = tuple(f"probability_{species}" for species in SPECIES)
 
 
@@ -183,19 +184,13 @@ def _species(batch: EventBatch) -> list[int]:
 
 
 def _draw_pulls(ax: Axes, batch: EventBatch, table: Table) -> None:
-    """Distances to the true hypothesis against the standard normal distribution."""
-    edges = np.linspace(-6, 6, 61)
-    for s in _species(batch):
-        pull = table[f"n_sigma_{SPECIES[s]}"][batch["track"]["species_true"] == s]
-        pull = pull[np.isfinite(pull)]
-        if len(pull) < 20:
-            continue
-        low, high = np.quantile(pull, (0.15865, 0.84135))
-        label = f"{LABELS[s]}: {np.median(pull):.2f}, {(high - low) / 2:.2f}"
-        histogram(ax, pull, edges, is_density=True, color=COLORS[s], label=label)
-    ax.plot(edges, np.exp(-0.5 * edges**2) / np.sqrt(2 * np.pi), "k--", linewidth=1, label="normal")
-    ax.set(xlabel=r"$n_\sigma$ of the true species (median, width)", ylabel="density", ylim=(0, 0.72))
-    ax.legend(fontsize=8, ncols=2, loc="upper center")
+    """Distances to the true hypothesis of particles from the collision, by species."""
+    direct, species = from_collision(batch), _species(batch)
+    pulls = [
+        (table[f"n_sigma_{SPECIES[s]}"][direct & (batch["track"]["species_true"] == s)], LABELS[s], COLORS[s])
+        for s in species
+    ]
+    pull_panel(ax, pulls, 6.0, r"$n_\sigma$ of the true species")
 
 
 def separation(batch: EventBatch, table: Table, first: str, second: str, edges: Floats) -> Floats:
@@ -262,8 +257,9 @@ def draw_separation(batch: EventBatch) -> Section:
         ax.set_visible(False)
     axes[0].legend(ncols=2, fontsize=9)
     text = (
-        "Median of the difference of two n_sigma over all tracks with a signal. The table gives the momenta [GeV/c] of "
-        "the lowest and highest bin with at least 3 sigma; the curve may dip in between."
+        "Median of the difference of two n_sigma over all tracks with a signal, at all pseudorapidities together. The "
+        "table gives the momenta [GeV/c] of the lowest and highest bin with at least 3 sigma; the curve may dip in "
+        "between."
     )
     return Section(title, text, [(picture(figure), "separation against momentum")], rows)
 
@@ -301,6 +297,8 @@ def draw_muons(batch: EventBatch) -> Section:
         log_axis(ax)
         if ax.get_legend_handles_labels()[1]:
             ax.legend()
+        else:
+            note(ax, "fewer than 5 tracks in every bin")
     text = f"Tags by {table.name} of {int(table['has_acceptance'].sum())} tracks in its acceptance."
     return Section(title, text, [(picture(figure), "muon efficiency, and rate of tags of other species")])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from flashdet.report.figures import (
     new_figure,
     picture,
     points,
+    pull_panel,
     spread_in_bins,
 )
 from flashdet.report.purity import ratio
@@ -30,6 +32,7 @@ Arrays = NDArray[Any]
 
 #: Bins of the transverse momentum [GeV].
 PT_EDGES = np.geomspace(0.05, 20.0, 27)
+_OFFERED = "charged particles offered to the tracker"
 _TRUTH = ("pt_true", "eta_true", "species_true", "charge_true", "cov", "q_over_pt", "tgl")
 
 
@@ -65,6 +68,28 @@ def has(batch: EventBatch, table: str, *columns: str) -> bool:
     bool
     """
     return table in batch and all(column in batch[table] for column in columns)
+
+
+def from_collision(batch: EventBatch) -> NDArray[np.bool_]:
+    """Tracks of particles made within 1 mm of the collision.
+
+    Parameters
+    ----------
+    batch : EventBatch
+        With ``track``.
+
+    Returns
+    -------
+    (n,) bool
+        All true if the file does not say where particles are made.
+    """
+    track, event = batch["track"], batch["event"]
+    names = ("vx", "vy", "vz")
+    if not (has(batch, "track", *(f"{name}_true" for name in names)) and has(batch, "event", *names)):
+        return np.ones(track.n_rows, np.bool_)
+    of = track.event_index
+    squares = [np.square(track[f"{name}_true"].astype(np.float64) - event[name][of]) for name in names]
+    return np.asarray(sum(squares) < 0.1**2, np.bool_)
 
 
 def draw_multiplicity(batch: EventBatch) -> Section:
@@ -121,6 +146,9 @@ def draw_efficiency(batch: EventBatch, particles: str = "all") -> Section:
     source, total_values = offered
     track = batch["track"]
     found = {"pt": track["pt_true"], "eta": track["eta_true"], "pdg": track["pdg_true"]}
+    if source != _OFFERED and has(batch, "track", "particle_index"):
+        # pairs of converted photons are no particles of the generator
+        found = {name: values[track["particle_index"] >= 0] for name, values in found.items()}
     figure, (left, right) = new_figure(2)
     for ax, name, edges in ((left, "pt", PT_EDGES), (right, "eta", np.linspace(-4.5, 4.5, 31))):
         for s in COMMON:
@@ -140,7 +168,7 @@ def _offered(batch: EventBatch, particles: str) -> tuple[str, dict[str, Arrays]]
     """What could have become a track: particles offered to the tracker, or all final ones of the generator."""
     if has(batch, "charged", "pt", "eta", "pdg"):
         table = batch["charged"]
-        return "charged particles offered to the tracker", {name: table[name] for name in ("pt", "eta", "pdg")}
+        return _OFFERED, {name: table[name] for name in ("pt", "eta", "pdg")}
     if particles == "tracked" or not has(batch, "particle", "px", "py", "pz", "pdg", "status"):
         return None
     table = batch["particle"]
@@ -176,26 +204,30 @@ def draw_resolution(batch: EventBatch) -> Section:
     species, pt = track["species_true"], track["pt_true"]
     z = np.abs(track["charge_true"].astype(np.float64))
     relative = z / np.abs(track["q_over_pt"]) / pt - 1.0
+    direct = from_collision(batch)
     for s in COMMON:
         chosen = species == s
         style = {"color": COLORS[s], "label": LABELS[s], "marker": "o", "markersize": 3.5, "linewidth": 1.2}
         _line(first, 100 * spread_in_bins(pt[chosen], relative[chosen], PT_EDGES), **style)
         if has(batch, "track", "dca_xy"):
-            _line(second, 1e4 * spread_in_bins(pt[chosen], track["dca_xy"][chosen], PT_EDGES), **style)
+            primary = chosen & direct
+            _line(second, 1e4 * spread_in_bins(pt[primary], track["dca_xy"][primary], PT_EDGES), **style)
     first.set(xlabel=r"$p_T$ [GeV/$c$]", ylabel=r"$\sigma(p_T)/p_T$ [%]", yscale="log")
     second.set(xlabel=r"$p_T$ [GeV/$c$]", ylabel=r"$\sigma$(DCA$_{xy}$) [$\mu$m]", yscale="log")
     for ax in (first, second):
         log_axis(ax)
         log_axis(ax, "y")
     _legend(first)
-    _draw_pulls(third, track)
-    text = "Half the width of the central 68 % of the residuals; bins with fewer than 20 tracks are left out."
+    pull_panel(third, _pulls(track), 5.0, "(measured - true)/error")
+    text = (
+        "Half the width of the central 68 % of the residuals; bins with fewer than 20 tracks are left out. Distances "
+        "to the vertex are those of particles made within 1 mm of the collision."
+    )
     return Section(title, text, [(picture(figure), "resolution of pt, of the distance to the vertex, and pulls")])
 
 
-def _draw_pulls(ax: Axes, track: Table) -> None:
-    """Pulls of q/pt and tgl against the standard normal distribution."""
-    edges = np.linspace(-5, 5, 61)
+def _pulls(track: Table) -> Iterator[tuple[Arrays, str, str]]:
+    """Pulls of q/pt and tgl, with their names and colours."""
     slope = np.sinh(track["eta_true"].astype(np.float64))
     cov = track["cov"]
     for column, true, variance, label, color in (
@@ -203,12 +235,7 @@ def _draw_pulls(ax: Axes, track: Table) -> None:
         ("tgl", slope, cov[:, 9], r"$\tan\lambda$", COLORS[2]),
     ):
         is_known = variance > 0
-        pull = (track[column] - true)[is_known] / np.sqrt(variance[is_known])
-        low, high = np.quantile(pull, (0.15865, 0.84135)) if len(pull) else (np.nan, np.nan)
-        histogram(ax, pull, edges, is_density=True, color=color, label=f"{label}: {(high - low) / 2:.2f}")
-    ax.plot(edges, np.exp(-0.5 * edges**2) / np.sqrt(2 * np.pi), "k--", linewidth=1, label="normal")
-    ax.set(xlabel="(measured - true)/error", ylabel="density", ylim=(0, 0.62))
-    ax.legend(fontsize=8, loc="upper right")
+        yield (track[column] - true)[is_known] / np.sqrt(variance[is_known]), label, color
 
 
 def _line(ax: Axes, y: Arrays, **style: Any) -> None:

@@ -22,7 +22,7 @@ from flashdet.report.figures import median_in_bins, spread_in_bins
 from flashdet.report.identification import draw_combination, draw_muons, draw_separation, draw_signals, separation
 from flashdet.report.page import render
 from flashdet.report.purity import confusion, ratio, select
-from flashdet.report.tracks import draw_efficiency, draw_multiplicity, draw_resolution, draw_vertex
+from flashdet.report.tracks import draw_efficiency, draw_multiplicity, draw_resolution, draw_vertex, from_collision
 from flashdet.species import SPECIES
 
 ORIGIN = {
@@ -230,3 +230,13 @@ def test_medians_and_spreads():
     assert spread[:2] == pytest.approx([2, 2], abs=0.15)
     assert np.isnan(median[2])
     assert np.isnan(spread[2])
+
+
+def test_particles_from_the_collision_are_told_from_daughters():
+    """1 mm around the vertex of their own event."""
+    zeros = np.zeros(3)
+    batch = EventBatch()
+    batch.add(Table.per_event("event", 2, {"vx": zeros[:2], "vy": zeros[:2], "vz": np.array([0.0, 5.0])}))
+    z = np.array([0.09, 0.0, 5.05])
+    batch.add(Table("track", np.array([0, 1, 3]), {"vx_true": zeros, "vy_true": zeros, "vz_true": z}))
+    assert list(from_collision(batch)) == [True, False, True]
