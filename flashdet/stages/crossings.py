@@ -99,7 +99,7 @@ class Work(NamedTuple):
     owner: Integers
     """(n,) track of a crossing."""
     layer: Integers
-    """(n,) layer of a crossing."""
+    """(n,) layer of a crossing; when its bits are drawn, the first number of its quantiles in the tables."""
     length: Floats
     """(n,) logarithm of its path [cm]."""
     sine2: Floats
@@ -109,9 +109,13 @@ class Work(NamedTuple):
     particle: Integers
     """(n,) place of its particle."""
     draw: Floats
-    """(n,) uniform number, then the signal, or -1 without one."""
+    """(n,) uniform number, then the quantile, then the signal, or -1 without one."""
     lowest: Floats
     """(n,) signals of one track."""
+    across: Floats
+    """(n,) weight of the next longer path of the tables."""
+    log_square: Floats
+    """(BLOCK,) logarithm of the squared charge of the tracks."""
 
 
 def order(surfaces: Floats) -> Layers:
@@ -171,6 +175,10 @@ def set_circles(start: int, n: int, truth: Truth, bz: float, work: Work) -> None
         work.d[j] = (k * square + 2.0 * across) / (1.0 + h)
         # arc from the closest point to the start, off by k^2 along^3/3: 1 mm for 10 cm and 300 MeV in 2 T
         work.arc[j] = along / inside if inside > 0.0 else along
+    for j in range(n):
+        work.square[j] = float(charge[start + j]) * float(charge[start + j])
+    for j in range(n):
+        work.log_square[j] = log(work.square[j])
     for j in range(n):
         weight[j] = log(pt[start + j] * math.sqrt(1.0 + slope[j] * slope[j]) / mass[start + j])
 
