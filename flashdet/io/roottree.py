@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
@@ -204,17 +204,22 @@ def write_trees(
     pool : concurrent.futures.Executor, optional
         Packs the trees; the bytes do not depend on it.
     """
-    starts = np.cumsum([0, *(room_for(name, content) for name, content in trees.items())]).tolist()
-    buffer = scratch.take(starts[-1])
     made = [Tree(name, compression) for name in trees]
+    rooms = [room_for(name, content) for name, content in trees.items()]
+    if pool is None:
+        # memory of one tree, which stays in the cache until it is in the file
+        buffer = scratch.take(max(rooms, default=0))
+        for tree, content in zip(made, trees.values(), strict=True):
+            write_chunk(directory, tree, buffer, 0, tree.pack(content, buffer, 0))
+    else:
+        starts = np.cumsum([0, *rooms]).tolist()
+        buffer = scratch.take(starts[-1])
 
-    def pack(tree: Tree, content: Mapping[str, Any], start: int) -> int:
-        return tree.pack(content, buffer, start)
+        def pack(tree: Tree, content: Mapping[str, Any], start: int) -> int:
+            return tree.pack(content, buffer, start)
 
-    mapper: Callable[..., Iterable[int]] = map if pool is None else pool.map
-    ends = list(mapper(pack, made, trees.values(), starts[:-1]))
-    for tree, start, end in zip(made, starts, ends, strict=False):
-        write_chunk(directory, tree, buffer, start, end)
+        for tree, start, end in zip(made, starts, pool.map(pack, made, trees.values(), starts[:-1]), strict=False):
+            write_chunk(directory, tree, buffer, start, end)
     add_trees(directory, made)
 
 
