@@ -124,3 +124,19 @@ def test_progress_is_a_bar_on_a_terminal_only(monkeypatch):
             assert "3/3" in text
         else:
             assert text == ""
+
+
+def test_layouts_give_tables_for_all_radii_or_for_the_beam_line(tmp_path, capsys):
+    for option, has_displaced in (("--displaced", True), ("--prompt", False)):
+        folder = tmp_path / option.strip("-")
+        command = ["lut", "build", "layout", "reference_barrel", "--species", "pion", "-o", str(folder), option]
+        assert execute(command) == 0
+        table = load_lut(str(folder / "pion.lut.npz"))
+        assert bool(table.displaced) == has_displaced
+    picture = tmp_path / "far.png"
+    source = str(tmp_path / "displaced" / "pion.lut.npz")
+    assert execute(["lut", "plot", source, "--radius", "8", "-o", str(picture)]) == 0
+    assert picture.stat().st_size > 10_000
+    capsys.readouterr()
+    assert execute(["lut", "compare", source, source, "--radius", "8"]) == 0
+    assert "1" in capsys.readouterr().out
