@@ -90,7 +90,7 @@ def light(square: float, charge: float, u: float, v: float, density: float, opti
     mean: float = optic[PHOTONS] * square * charge
     if optic[EDGES] == FREE:
         return mean
-    radius = ring_radius(math.sqrt(1.0 - square), math.sqrt(square), optic)
+    radius = ring_radius(math.sqrt(1.0 - square), math.sqrt(square), optic, 1, 0)
     kept = kept_fraction(u, v, radius, optic)
     return mean * kept + background_photons(density, radius, kept, optic)
 

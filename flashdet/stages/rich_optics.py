@@ -142,12 +142,11 @@ def pack_optic(config: RichConfig, index: float, gap: float, edges: tuple[float,
     row[_HALF], row[_GAP] = 0.5 * thickness, gap
     optic = np.array(row)
     sine = math.sqrt(1.0 - cosine * cosine)
-    row[LIMIT_RESOLUTION] = math.sqrt(sum(photon_variances(cosine, sine, optic)))
-    row[LIMIT_RADIUS] = ring_radius(cosine, sine, optic)
+    row[LIMIT_RESOLUTION] = math.sqrt(sum(variances(cosine, sine, optic, 1, 0)))
+    row[LIMIT_RADIUS] = radius_of(cosine, sine, optic, 1, 0)
     step = 1e-5
-    slope = (
-        row[LIMIT_RADIUS] - ring_radius(math.cos(row[LIMIT_ANGLE] - step), math.sin(row[LIMIT_ANGLE] - step), optic)
-    ) / step
+    smaller = row[LIMIT_ANGLE] - step
+    slope = (row[LIMIT_RADIUS] - radius_of(math.cos(smaller), math.sin(smaller), optic, 1, 0)) / step
     row[WINDOW] = WINDOW_SIGMAS * row[LIMIT_RESOLUTION] * slope
     row[N_WINDOWS] = max(row[LIMIT_ANGLE] / (WINDOW_SIGMAS * row[LIMIT_RESOLUTION]), 1.0)
     return row
@@ -173,10 +172,7 @@ def angle_of(square: float) -> float:
     return small_angle(sine, square) if square < ARC_LIMIT else math.asin(sine)
 
 
-@inline
-def photon_variances(
-    cosine: float, sine: float, optic: Floats, step: int = 1, first: int = 0
-) -> tuple[float, float, float]:
+def variances(cosine: float, sine: float, optic: Floats, step: int, first: int) -> tuple[float, float, float]:
     """Variances of the angle of one photon from the pixel, the unknown point of emission, and the wavelength.
 
     Derivatives of the angle for a track at right angles to the radiator and a photon along one axis of the pixels:
@@ -212,24 +208,27 @@ def photon_variances(
 
 
 @inline
-def photon_variance(cosine: float, sine: float, optic: Floats, step: int = 1, first: int = 0) -> float:
-    """Variance of the angle of one photon [rad^2], of either model; parameters as in :func:`photon_variances`."""
+def photon_variance(cosine: float, sine: float, optic: Floats, step: int, first: int) -> float:
+    """Variance of the angle of one photon [rad^2], of either model; parameters as in :func:`variances`."""
     pixel, depth, colour = photon_variances(cosine, sine, optic, step, first)
     fixed = optic[RESOLUTION * step + first]
     # one model has the first term only, the other one the rest
     return fixed * fixed + pixel + depth + colour  # type: ignore[no-any-return]
 
 
-@inline
-def ring_radius(cosine: float, sine: float, optic: Floats, step: int = 1, first: int = 0) -> float:
+def radius_of(cosine: float, sine: float, optic: Floats, step: int, first: int) -> float:
     """Radius of the ring on the photon detectors [cm], for photons from the middle of the radiator.
 
     (T/2) tan(theta) in the radiator and gap tan(theta') behind it, with Snell's law n sin(theta) = n' sin(theta').
-    Parameters as in :func:`photon_variances`.
+    Parameters as in :func:`variances`.
     """
     bent = optic[_SNELL * step + first] * sine
     inside, gap = optic[_HALF * step + first], optic[_GAP * step + first]
     return inside * sine / cosine + gap * bent / math.sqrt(1.0 - bent * bent)  # type: ignore[no-any-return]
+
+
+#: Compiled; layouts are made with the plain functions, which saves a second of compilation.
+photon_variances, ring_radius = inline(variances), inline(radius_of)
 
 
 @inline
@@ -320,8 +319,8 @@ def kept_fraction(u: float, v: float, radius: float, optic: Floats) -> float:
 def _ring_kernel(angle: Floats, u: Floats, v: Floats, optic: Floats, out: Floats) -> None:
     for i in range(len(angle)):
         cosine, sine = math.cos(angle[i]), math.sin(angle[i])
-        out[0, i] = photon_variance(cosine, sine, optic)
-        out[1, i] = ring_radius(cosine, sine, optic)
+        out[0, i] = photon_variance(cosine, sine, optic, 1, 0)
+        out[1, i] = ring_radius(cosine, sine, optic, 1, 0)
         out[2, i] = kept_fraction(u[i], v[i], out[1, i], optic)
 
 

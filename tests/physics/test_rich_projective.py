@@ -26,8 +26,8 @@ from flashdet.stages.rich_optics import (
     arc_cosine,
     cherenkov_angle,
     kept_fraction,
-    photon_variances,
     ring,
+    variances,
 )
 from flashdet.stages.rich_tiles import lay_out, make_geometry
 from flashdet.testing import check_stage
@@ -226,7 +226,7 @@ def test_bounds_turn_no_track_away_that_arrives():
 # --- optics ----------------------------------------------------------------------------------------------------------
 def test_resolution_at_saturation():
     optic = make_geometry(config()).optics[10]
-    pixel, depth, colour = (1e3 * math.sqrt(v) for v in photon_variances(1 / 1.03, math.sin(SATURATION), optic))
+    pixel, depth, colour = (1e3 * math.sqrt(v) for v in variances(1 / 1.03, math.sin(SATURATION), optic, 1, 0))
     assert pixel == pytest.approx(1.05, abs=0.005)
     assert depth == pytest.approx(5.00, abs=0.005)
     assert colour == pytest.approx(1.14, abs=0.005)
