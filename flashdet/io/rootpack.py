@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,8 +123,7 @@ class Packer:
         return int(end)
 
 
-@dataclass(frozen=True)
-class Raw:
+class Raw(NamedTuple):
     """Bytes of a basket before packing.
 
     Attributes

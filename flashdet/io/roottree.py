@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,12 +31,11 @@ from flashdet.io.rootform import (
     basket_names,
     form,
 )
-from flashdet.io.rootpack import Lists, Scratch, bound, of_values, packer
+from flashdet.io.rootpack import Lists, Packer, Scratch, bound, of_values, packer
 from flashdet.io.setup import Compression
 
 
-@dataclass(frozen=True)
-class _Basket:
+class _Basket(NamedTuple):
     """A basket in memory: where its key begins, bytes of key and content, bytes in the file, and its numbers."""
 
     begin: int
@@ -94,12 +93,15 @@ class Tree:
         if n_rows:
             self._entries.append(self.n_rows)
             self._baskets.append([])
+            packing = packer(self.compression)
             for branch, (name, values) in zip(branches, columns.items(), strict=True):
-                start = self._add(name, values, branch.is_counter, buffer, start)
+                start = self._add(packing, name, values, branch.is_counter, buffer, start)
         self.n_rows += n_rows
         return start
 
-    def _add(self, name: str, values: Any, is_counter: bool, buffer: NDArray[np.uint8], start: int) -> int:
+    def _add(
+        self, packing: Packer, name: str, values: Any, is_counter: bool, buffer: NDArray[np.uint8], start: int
+    ) -> int:
         names = basket_names(self.name, name)
         key_length = KEY.size + len(names) + BASKET.size
         raw = of_values(values, key_length)
@@ -111,7 +113,7 @@ class Tree:
             last, offsets = key_length + raw.n_bytes, 0
         tail = names + BASKET.pack(3, BUFFER_SIZE, size, len(values), last, 0)
         buffer[start + KEY.size : start + key_length] = np.frombuffer(tail, np.uint8)
-        end = packer(self.compression).pack(raw, buffer, start + key_length)
+        end = packing.pack(raw, buffer, start + key_length)
         largest = int(values.max(initial=0)) if is_counter else 0
         self._baskets[-1].append(_Basket(start, key_length, raw.n_bytes, end - start, offsets, largest))
         return end
@@ -149,18 +151,22 @@ class Tree:
         more = (0,) * (capacity - n)
         ends = (*self._entries, self.n_rows, *more[1:])
         arrays = arrays_of(capacity)
-        for i, place in enumerate(empty.places):
-            mine = [chunk[i] for chunk in self._baskets]
-            content = sum(b.key_length + b.content_length for b in mine)
-            stored = tuple(b.stored for b in mine)
-            offsets = max((b.offsets_length for b in mine), default=0)
+        for i, (place, mine, seeks) in enumerate(zip(empty.places, *self._by_branch(), strict=True)):
+            stored = [b.stored for b in mine]
+            content = sum([b.key_length + b.content_length for b in mine])
+            offsets = max([b.offsets_length for b in mine], default=0)
             counts = (0, BUFFER_SIZE, offsets, n, self.n_rows, FEATURES)
             BRANCH_NUMBERS.pack_into(raw, place.counts, *counts, 0, capacity, 0, self.n_rows, 0, content, sum(stored))
-            seeks = (chunk[i] for chunk in self._seeks)
             arrays.pack_into(raw, place.arrays, 1, *stored, *more, 1, *ends, 1, *seeks, *more, 0)
             if self._branches[i].is_counter:
                 struct.pack_into(">i", raw, place.largest, max((b.largest for b in mine), default=0))
         return bytes(raw)
+
+    def _by_branch(self) -> tuple[list[tuple[_Basket, ...]], list[tuple[int, ...]]]:
+        """Baskets of each branch and where they begin in the file."""
+        if not self._baskets:
+            return [()] * len(self._branches), [()] * len(self._branches)
+        return list(zip(*self._baskets, strict=True)), list(zip(*self._seeks, strict=True))
 
 
 def room_for(name: str, content: Mapping[str, Any]) -> int:

@@ -24,8 +24,8 @@ Words = NDArray[np.uint32]
 Places = NDArray[np.uint32]
 Rows = NDArray[np.int64]
 
-#: Entries of a `Plans` state: words of the column, bytes and literals of the plan, first word behind it.
-N_WORDS, N_BYTES, N_LITERALS, ANCHOR = 0, 1, 2, 3
+#: Entries of a `Plans` state: words of the column, bytes and literals of the plan, first word behind it, gaps.
+N_WORDS, N_BYTES, N_LITERALS, ANCHOR, N_GAPS = 0, 1, 2, 3, 4
 #: What becomes of a column: nothing, packed, or nothing because it repeats and another compressor should see it.
 RAW, PACKED, REPEATS = 0, 1, 2
 
@@ -62,8 +62,8 @@ class Plans:
         Bytes of the packed column, what stands between the numbers.
     row, place : (n_slots, n_words) uint32
         Word that goes to each place of the packed column.
-    state : (n_slots + 1, 4) int64
-        `N_WORDS`, `N_BYTES`, `N_LITERALS`, `ANCHOR` of each plan; in the last row the slot to be used next.
+    state : (n_slots + 1, 5) int64
+        `N_WORDS`, `N_BYTES`, `N_LITERALS`, `ANCHOR`, `N_GAPS` of each plan; in the last row the slot to be used next.
     arrays : tuple
         All of these in the order in which `pack` takes them, and two for its own use.
     """
@@ -77,7 +77,7 @@ class Plans:
         self.shape = np.zeros((self.n_slots, bound(4 * n_words)), np.uint8)
         self.row = np.zeros((self.n_slots, n_words), np.uint32)
         self.place = np.zeros((self.n_slots, n_words), np.uint32)
-        self.state = np.zeros((self.n_slots + 1, 4), np.int64)
+        self.state = np.zeros((self.n_slots + 1, 5), np.int64)
         own = np.zeros(1 << _HASH_BITS, np.uint32), np.zeros(_COPIED + 1, np.int64)
         self.arrays = (self.gaps, self.shape, self.row, self.place, self.state, *own)
 
@@ -134,7 +134,7 @@ def pack(
     if _repeats(words, word, filler >= 0, seen) > share:
         return start, REPEATS
     if has_gaps:
-        slot = _plan(words, word, gaps, shape, row, place, state, earlier)
+        slot = _plan(words, word, n_gaps, gaps, shape, row, place, state, earlier)
         end = _fill(words, tail, swap, shape[slot], row[slot], place[slot], state[slot], out, start)
         if end - start < raw:
             return end, PACKED
@@ -250,6 +250,7 @@ def _close(out: Bytes, end: int, distance: int, n_matched: int) -> int:
 def _plan(
     words: Words,
     filler: np.uint32,
+    n_gaps: int,
     gaps: NDArray[np.uint8],
     shape: NDArray[np.uint8],
     row: Places,
@@ -260,7 +261,7 @@ def _plan(
     """Slot of the plan for the gaps of a column, made if none is there."""
     n, n_slots = len(words), len(gaps)
     for slot in range(n_slots):
-        if state[slot, N_WORDS] == n:
+        if state[slot, N_WORDS] == n and state[slot, N_GAPS] == n_gaps:
             differs = 0
             for i in range(n):
                 differs |= (words[i] == filler) ^ gaps[slot, i]
@@ -270,7 +271,7 @@ def _plan(
     state[n_slots, 0] = (slot + 1) % n_slots
     for i in range(n):
         gaps[slot, i] = words[i] == filler
-    state[slot, N_WORDS] = n
+    state[slot, N_WORDS], state[slot, N_GAPS] = n, n_gaps
     _make_plan(gaps[slot, :n], shape[slot], row[slot], place[slot], state[slot], earlier)
     return slot
 
