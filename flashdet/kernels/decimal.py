@@ -17,6 +17,8 @@ from flashdet.kernels.jit import bare_kernel, inline
 OK, UNDECIDED, BAD = 0, 1, 2
 
 _LOWEST, _HIGHEST = -342, 308
+#: Digits of an exponent: nobody writes more, so more are damage.
+_EXPONENT = 4
 _U = np.uint64
 _ONE = _U(1)
 
@@ -223,7 +225,7 @@ def _mantissa(buffer: NDArray[np.uint8], i: int, stop: int) -> tuple[np.uint64, 
 
 @bare_kernel
 def _exponent(buffer: NDArray[np.uint8], i: int, stop: int) -> tuple[int, int, int]:
-    """``e`` or ``E`` with an integer behind it, or nothing: exponent, next byte, status."""
+    """``e`` or ``E`` with an integer of a few digits, or nothing: exponent, next byte, status."""
     if i >= stop or (buffer[i] != 101 and buffer[i] != 69):
         return 0, i, OK
     i += 1
@@ -232,11 +234,11 @@ def _exponent(buffer: NDArray[np.uint8], i: int, stop: int) -> tuple[int, int, i
         sign = -1 if buffer[i] == 45 else 1
         i += 1
     e = 0
-    status = BAD
+    first = i
     while i < stop and 48 <= buffer[i] <= 57:
-        status = OK
         e = min(10 * e + int(buffer[i]) - 48, 100000)
         i += 1
+    status = OK if 0 < i - first <= _EXPONENT else BAD
     return sign * e, i, status
 
 

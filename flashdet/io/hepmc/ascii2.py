@@ -16,6 +16,7 @@ from flashdet.io.hepmc import buffers, codes
 from flashdet.io.hepmc.buffers import Buffers
 from flashdet.io.hepmc.fields import (
     clear_header,
+    count,
     double,
     integer,
     is_blank_line,
@@ -49,15 +50,15 @@ def _clear(b: Buffers, event: int, i: int) -> None:
 @bare_kernel
 def _weights(text: Text, i: int, stop: int, b: Buffers, event: int) -> tuple[int, int]:
     """End of an E line: number of random states, the states, number of weights, the weights."""
-    code, i, n_random = integer(text, i, stop)
+    code, i, n_random = count(text, i, stop)
     if code == OK:
         code, i = skip(text, i, stop, n_random)
     if code != OK:
         return code, i
-    code, i, n_weights = integer(text, i, stop)
+    code, i, n_weights = count(text, i, stop)
     if code != OK:
         return code, i
-    if n_weights < 0 or n_weights > b.weights.shape[1]:
+    if n_weights > b.weights.shape[1]:
         return codes.WEIGHT_COUNT, i
     for k in range(n_weights):
         code, i, b.weights[event, k] = double(text, i, stop)
@@ -109,13 +110,13 @@ def _vertex(text: Text, i: int, stop: int, b: Buffers, v: int) -> tuple[int, int
     if code != OK:
         return code, i, 0, 0
     b.vertex[buffers.KNOWN, v] = 1
-    code, i, n_orphans = integer(text, i, stop)
+    code, i, n_orphans = count(text, i, stop)
     if code != OK:
         return code, i, 0, 0
-    code, i, n_out = integer(text, i, stop)
+    code, i, n_out = count(text, i, stop)
     if code != OK:
         return code, i, 0, 0
-    code, i, n_weights = integer(text, i, stop)
+    code, i, n_weights = count(text, i, stop)
     if code == OK:
         code, i = skip(text, i, stop, n_weights)
     if code == OK:
@@ -149,7 +150,7 @@ def _particle(text: Text, i: int, stop: int, b: Buffers, p: int) -> tuple[int, i
     if code != OK:
         return code, i
     b.ints[buffers.END, p] = end
-    code, i, n_flow = integer(text, i, stop)
+    code, i, n_flow = count(text, i, stop)
     if code == OK:
         code, i = skip_integers(text, i, stop, 2 * n_flow)
     if code == OK:

@@ -159,6 +159,13 @@ def record(
     return OK, i
 
 
+@inline
+def count(text: Text, i: int, stop: int) -> tuple[int, int, int]:
+    """As :func:`integer`, for numbers of things."""
+    code, i, n = integer(text, i, stop)
+    return (codes.BAD_NUMBER if code == OK and n < 0 else code), i, n
+
+
 @bare_kernel
 def skip(text: Text, i: int, stop: int, n: int) -> tuple[int, int]:
     """Step over `n` finite numbers whose value nobody wants."""

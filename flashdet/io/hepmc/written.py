@@ -247,7 +247,7 @@ def lines2(
             n_orphans, j, f3 = written_int(text, j, _BLANK)
             n_out, j, f4 = written_int(text, j, _BLANK)
             f5 = (load64(text, j) & _U(0xFFFF)) ^ _U(0x0A30)  # no weights
-            if (f0 | f1 | f2 | f3 | f4 | f5) != _U(0):
+            if (f0 | f1 | f2 | f3 | f4 | f5) != _U(0) or n_orphans < 0 or n_out < 0:
                 break
             v += 1
             barcodes[v] = barcode
