@@ -160,6 +160,15 @@ def _never_gets_there(
     return gap > 0.0 and (abs(k) * gap > 2.0 or (abs(eta) > eta_far and (_FAR * gap - closest) * steepest > abs(z)))
 
 
+@inline
+def _facing(x: float, y: float, tilts: Floats, tile: int) -> tuple[float, float]:
+    """Azimuth that the tile faces, as cosine and sine; that of the point itself without tiles."""
+    if tilts.shape[0] > 0:
+        return tilts[tile, 0], tilts[tile, 1]
+    radius = math.sqrt(x * x + y * y)
+    return x / radius, y / radius
+
+
 @bare_kernel
 def _tile_kernel(
     vx: Floats, vy: Floats, vz: Floats, pt: Floats, eta: Floats, phi: Floats, charge: NDArray[np.int8], bz: float,
@@ -183,11 +192,7 @@ def _tile_kernel(
         # the azimuth of a track from the axis; the last step of the search finds the right tile for all
         tile = _in_turns(phi[i] + 0.5 * k * s, n_phi) if n_phi > 0 else 0
         for _ in range(_MAX_STEPS):
-            if n_phi > 0:
-                cosine, sine = tilts[tile, 0], tilts[tile, 1]
-            else:
-                radius = math.sqrt(x * x + y * y)
-                cosine, sine = x / radius, y / radius
+            cosine, sine = _facing(x, y, tilts, tile)
             across = x * cosine + y * sine
             slope = z / across
             if not planes[sector, LOW] <= slope < planes[sector, HIGH]:
@@ -199,11 +204,9 @@ def _tile_kernel(
             if abs(missing) < _PRECISION:
                 place = y * cosine - x * sine
                 if n_phi == 0 or abs(place) > half_width * across:
-                    right = _in_turns(math.atan2(y, x), n_cells)
-                    if n_phi > 0 and right != tile:
-                        tile = right
+                    last, tile = tile, _in_turns(math.atan2(y, x), n_cells)
+                    if n_phi > 0 and tile != last:
                         continue
-                    tile = right
                 rows[n_inside], optic[n_inside], cell[n_inside] = i, sector, sector * n_cells + tile
                 u[n_inside], v[n_inside] = (z - row[Z]) * row[COS] - (across - row[R]) * row[SIN], place
                 n_inside += 1

@@ -3,6 +3,13 @@
 Made from generated particles only, whose own photons are made in :mod:`flashdet.stages.rich_light`. Single hits are not
 simulated: a ring is its number of photons and its angle. What is concluded from a ring is in
 :mod:`flashdet.stages.rich_pid`.
+
+The number of detected photons is a Poisson number (Frank and Tamm 1937 for its mean), reduced by what falls beside the
+tile. The density of background hits is that of dark counts plus the photons of all other tracks on the same tile; in a
+window of six standard deviations around the ring it adds a Poisson number of photons with a flat distribution. The
+window follows the mean of its photons, so that only the n photons of the track hold it: with m of the background, of
+variance 3 sigma^2, the error is sigma sqrt(n + 3 m)/n. Elsewhere on the tile the fullest of the other windows may have
+more photons: then a ghost ring is found instead.
 """
 
 from __future__ import annotations
@@ -100,25 +107,16 @@ def make_rings(
 ) -> Rings:  # fmt: skip
     """Let the generated particles radiate, add the background and find rings.
 
-    The number of detected photons is a Poisson number (Frank and Tamm 1937 for its mean), reduced by what falls beside
-    the tile. The density of background hits is that of dark counts plus the photons of all other tracks on the same
-    tile; in a window of six standard deviations around the ring it adds a Poisson number of photons with a flat
-    distribution. The window follows the mean of its photons, so that only the n photons of the track hold it: with m of
-    the background, of variance 3 sigma^2, the error is sigma sqrt(n + 3 m)/n. Elsewhere on the tile the fullest of the
-    other windows may have more photons: then a ghost ring is found instead.
+    How is said at the top of this module.
 
     Parameters
     ----------
     track : mapping of str to array
         Columns of the track table (the ``*_true`` ones and ``particle_index``).
-    offsets : (n_events + 1,) int64
-        Rows of each event.
-    event_key : (n_events,) uint64
-        Counter words of the events.
-    crossings : Crossings
-        From `flashdet.stages.rich_crossing.cross`.
-    geometry : Geometry
-        Tiles.
+    offsets, event_key : (n_events + 1,) int64, (n_events,) uint64
+        Rows and counter words of the events.
+    crossings, geometry : Crossings, Geometry
+        From `flashdet.stages.rich_crossing.cross`, and the tiles.
     config : RichConfig
         Gas, background, and the number of photons that a ring needs.
     draw : Draw
