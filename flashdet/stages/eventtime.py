@@ -57,11 +57,12 @@ class EventTimeSearch(StrictModel):
         "pion": 1.0,
         "kaon": _curve(0.04, 0.08, 0.12, 0.20, 0.28, 0.35),
         "proton": _curve(0.01, 0.03, 0.05, 0.12, 0.20, 0.20),
+        "electron": _curve(0.25, 0.06, 0.03, 0.02, 0.02, 0.02),
     }
     """Species that the search considers and their relative abundances: numbers, or points in pt. The default is about
-    that of primary particles from PYTHIA 8 in pp collisions; measured ratios rise alike (ALICE, Eur. Phys. J. C 75
-    (2015) 226). Where times are ambiguous, too many heavy particles would pull the time of the collision to early
-    values, too few to late ones."""
+    that of primary hadrons from PYTHIA 8 in pp collisions (measured ratios rise alike: ALICE, Eur. Phys. J. C 75
+    (2015) 226) with the electrons of decays and of photons converted in the first layers. Where times are ambiguous,
+    too many heavy particles would pull the time of the collision to early values, too few to late ones."""
     outlier_fraction: Annotated[float, Field(ge=1e-6, le=0.5)] = 0.02
     """Share of hits that fit no hypothesis (decay products, interactions)."""
     outlier_spread: Time = "2 ns"  # type: ignore[assignment]

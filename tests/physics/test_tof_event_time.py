@@ -185,12 +185,13 @@ def test_abundances_follow_the_momentum():
     pt, vt = 0.8 + rng.exponential(0.6, size), np.repeat(rng.normal(0, 0.2, n_events), n)
     priors = EventTimeStageConfig(detectors=("a",)).hypotheses
     share = np.array([prior_at(prior, pt) * np.ones(size) for prior in priors.values()])
-    species = PION + (rng.random(size) > np.cumsum(share / share.sum(axis=0), axis=0)).sum(axis=0)
+    chosen = (rng.random(size) > np.cumsum(share / share.sum(axis=0), axis=0)).sum(axis=0)
+    species = np.array([SPECIES.index(name) for name in priors])[chosen]
     vertex = np.stack([0 * vt, 0 * vt, 0 * vt, vt], axis=1)
     cov = packed(y=np.full(size, 0.002), z=0.002, snp=1e-3, tgl=1e-3, q_over_pt=0.007 / pt)
     batch = detect(make_tracks(species, pt, rng.uniform(-1, 1, size), 0.3, cov, vertex=vertex, sizes=[n] * n_events))
     means = []
-    for settings in ({}, {"hypotheses": {"pion": 0.84, "kaon": 0.1, "proton": 0.06}}):
+    for settings in ({}, {"hypotheses": {"pion": 0.84, "kaon": 0.1, "proton": 0.06, "electron": 0.02}}):
         event = find(batch, **settings)["t0_event"]
         means.append(np.mean((event["time"] - vt[::n]) / event["time_error"]))
     assert means[0] == pytest.approx(0, abs=4 / math.sqrt(n_events))
