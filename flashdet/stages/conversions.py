@@ -259,24 +259,25 @@ def describe(layers: Sequence[Layer]) -> Material:
     candidates = np.full((_N_ETA + 1, len(rows)), -1, np.int64)
     candidates[-1] = np.arange(len(rows))
     threshold = np.zeros(_N_ETA + 1)
+    plain, slopes = rows.tolist(), tgl.tolist()  # NumPy's numbers take ten times as long
     for i in range(_N_ETA):
-        most = [_most_of(row, tgl[i], tgl[i + 1], near_r) for row in rows]
+        most = [_most_of(row, slopes[i], slopes[i + 1], near_r) for row in plain]
         reached = np.flatnonzero(np.array(most) > 0.0)
         candidates[i, : len(reached)] = reached
         threshold[i] = math.exp(-HIGH_ENERGY * MOST_OF_HIGH_ENERGY * sum(most))
     return Material(rows, np.array([near_r, _NEAR_Z]), threshold, candidates)
 
 
-def _most_of(layer: Floats, low: float, high: float, near_r: float) -> float:
+def _most_of(layer: Sequence[float], low: float, high: float, near_r: float) -> float:
     """Upper limit of a layer's radiation lengths for tgl from `low` to `high` and near vertices; 0 out of reach."""
     kind, position, first, last, x_over_x0 = layer
     if kind == CYLINDER:
         cosine = math.sqrt(1.0 - (near_r / position) ** 2)  # of the largest angle of incidence across the beam
-        path = np.array([position - near_r, position + near_r])
-        if (high * path).max() + _NEAR_Z < first or (low * path).min() - _NEAR_Z > last:
+        inner, outer = position - near_r, position + near_r
+        if max(high * inner, high * outer) + _NEAR_Z < first or min(low * inner, low * outer) - _NEAR_Z > last:
             return 0.0
-        slope = min(max(abs(low), abs(high)), (max(abs(first), abs(last)) + _NEAR_Z) / path[0])
-        return float(x_over_x0 / cosine * math.sqrt(1.0 + slope * slope))
+        slope = min(max(abs(low), abs(high)), (max(abs(first), abs(last)) + _NEAR_Z) / inner)
+        return x_over_x0 / cosine * math.sqrt(1.0 + slope * slope)
     if abs(position) <= _NEAR_Z:
         return math.inf
     if position < 0.0:
@@ -288,7 +289,7 @@ def _most_of(layer: Floats, low: float, high: float, near_r: float) -> float:
     if nearest / high - near_r > last or longest + near_r < first:
         return 0.0
     slope = max(low, nearest / (last + near_r))
-    return float(x_over_x0 * math.sqrt(1.0 + 1.0 / (slope * slope)))
+    return x_over_x0 * math.sqrt(1.0 + 1.0 / (slope * slope))
 
 
 # --- stage -----------------------------------------------------------------------------------------------------------
