@@ -32,6 +32,10 @@ Integers = NDArray[np.int64]
 _SLOT_MISMATCH = 4
 #: Nodes of the tabulated template.
 _N_NODES = 4096
+#: Rings of equal width (in z on cylinders, in r on discs) in each of which the density of hits is taken as even. On the
+#: forward discs of ALICE 3 it falls by a factor of 40 from the inner to the outer edge: one density for all would be
+#: eleven times too small at the inner edge.
+_N_RINGS = 16
 
 
 # --- configuration ---------------------------------------------------------------------------------------------------
@@ -64,7 +68,10 @@ class TemplateMismatch(StrictModel):
 
 
 class OccupancyMismatch(StrictModel):
-    """A track takes the nearest hit of its surface, which may be that of another track of the event."""
+    """A track takes the nearest hit of its surface, which may be that of another track of the event.
+
+    The density of hits is that of the ring of the surface, in the same event, in which the track arrives.
+    """
 
     kind: Literal["occupancy"]
     """Which model."""
@@ -99,6 +106,29 @@ def wrong_probability(density: float, area: float) -> float:
     """
     x = 2.0 * math.pi * density * area
     return x / (1.0 + x)
+
+
+def ring_areas(surfaces: Floats) -> Floats:
+    """Areas of the rings of equal width of each surface.
+
+    Parameters
+    ----------
+    surfaces : (n_surfaces, 4) float64
+        From `flashdet.stages.surface.pack`.
+
+    Returns
+    -------
+    (n_surfaces, n_rings) float64
+        [cm^2].
+    """
+    edges = np.linspace(0.0, 1.0, _N_RINGS + 1)
+    areas = np.empty((len(surfaces), _N_RINGS))
+    for row, (kind, place, first, second) in zip(areas, surfaces, strict=True):
+        if kind == CYLINDER:
+            row[:] = 2.0 * np.pi * place * 2.0 * first / _N_RINGS
+        else:
+            row[:] = np.pi * np.diff(np.square(first + (second - first) * edges))
+    return areas
 
 
 def template_table(template: tuple[TemplateNode, ...]) -> Floats:
@@ -160,15 +190,12 @@ def mismatch_hits(
             draw.key, time, is_wrong,
         )  # fmt: skip
         return is_wrong
-    inverse_area = np.where(
-        surfaces[:, 0] == CYLINDER,
-        1.0 / (4.0 * np.pi * surfaces[:, 1] * surfaces[:, 2]),
-        1.0 / (np.pi * (surfaces[:, 3] ** 2 - surfaces[:, 2] ** 2)),
-    )
+    n = len(surface)
     _occupancy_kernel(
         offsets, event["key"], track["particle_index"], track["y"], track["z"], track["snp"], track["tgl"],
-        track["q_over_pt"], track["cov"], float(bz), surfaces, surface, inverse_area * config.hits_per_track,
-        config.position_error, np.empty(len(surfaces), np.int64), draw.key, time.copy(), time, is_wrong,
+        track["q_over_pt"], track["cov"], float(bz), surfaces, surface, config.hits_per_track / ring_areas(surfaces),
+        config.position_error, np.empty((len(surfaces), _N_RINGS), np.int64), np.empty(n), np.empty(n, np.int64),
+        draw.key, time.copy(), time, is_wrong,
     )  # fmt: skip
     return is_wrong
 
@@ -199,45 +226,57 @@ def _template_kernel(
 def _match_area(
     y: float, z: float, snp: float, tgl: float, q_over_pt: float, cov: Floats, bz: float, surfaces: Floats,
     surface: int, position_error: float,
-) -> float:  # fmt: skip
-    """Root of the determinant of the covariance of track and hit on the surface [cm^2], 0 if it is not reached."""
+) -> tuple[float, int]:  # fmt: skip
+    """Root of the determinant of the covariance of track and hit on the surface [cm^2], and the ring; -1: not reached.
+
+    Measured tracks may pass a little outside the edge: they belong to the outermost ring.
+    """
     k = curvature(q_over_pt, bz)
-    is_reached, path, u, w, _, _ = crossing(0.0, y, z, math.asin(snp), tgl, k, surfaces, surface)
+    is_reached, path, u, w, place, _ = crossing(0.0, y, z, math.asin(snp), tgl, k, surfaces, surface)
     if not is_reached:
-        return 0.0
+        return 0.0, -1
     is_cylinder = surfaces[surface, 0] == CYLINDER
     across, along = place_on_surface(y, snp, tgl, q_over_pt, bz, u, w, path, is_cylinder)
     floor = position_error * position_error
     mixed = covariance(across, along, cov)
     square = (covariance(across, across, cov) + floor) * (covariance(along, along, cov) + floor) - mixed * mixed
-    return math.sqrt(max(0.0, square))
+    if is_cylinder:
+        part = 0.5 * (place / surfaces[surface, 2] + 1.0)
+    else:
+        part = (math.sqrt(u * u + w * w) - surfaces[surface, 2]) / (surfaces[surface, 3] - surfaces[surface, 2])
+    ring = min(max(math.floor(part * _N_RINGS), 0), _N_RINGS - 1)
+    return math.sqrt(max(0.0, square)), ring
 
 
 @kernel
 def _occupancy_kernel(
     offsets: Integers, event_key: NDArray[np.uint64], particle_index: NDArray[np.int32], y: Floats, z: Floats,
     snp: Floats, tgl: Floats, q_over_pt: Floats, cov: Floats, bz: float, surfaces: Floats, surface: NDArray[np.int8],
-    inverse_area: Floats, position_error: float, n_hits: Integers, key: np.uint64, own_time: Floats, time: Floats,
-    is_wrong: NDArray[np.bool_],
+    inverse_area: Floats, position_error: float, n_hits: Integers, area: Floats, ring: Integers, key: np.uint64,
+    own_time: Floats, time: Floats, is_wrong: NDArray[np.bool_],
 ) -> None:  # fmt: skip
     for event in range(len(event_key)):
         begin, end = offsets[event], offsets[event + 1]
         n_hits[:] = 0
         for i in range(begin, end):
+            ring[i] = -1
             if surface[i] >= 0:
-                n_hits[surface[i]] += 1
+                area[i], ring[i] = _match_area(
+                    y[i], z[i], snp[i], tgl[i], q_over_pt[i], cov[i], bz, surfaces, surface[i], position_error
+                )  # fmt: skip
+            if ring[i] >= 0:
+                n_hits[surface[i], ring[i]] += 1
         for i in range(begin, end):
-            layer = surface[i]
-            if layer < 0 or n_hits[layer] < 2:
+            n_others = n_hits[surface[i], ring[i]] - 1 if ring[i] >= 0 else 0
+            if n_others == 0:
                 continue
-            area = _match_area(y[i], z[i], snp[i], tgl[i], q_over_pt[i], cov[i], bz, surfaces, layer, position_error)
             u, v = uniforms(key, event_key[event], particle_index[i], _SLOT_MISMATCH)
-            if u >= wrong_probability((n_hits[layer] - 1) * inverse_area[layer], area):
+            if u >= wrong_probability(n_others * inverse_area[surface[i], ring[i]], area[i]):
                 continue
-            # any other hit of the surface with the same chance
-            left = int(v * (n_hits[layer] - 1))
+            # any other hit of the ring with the same chance
+            left = int(v * n_others)
             for other in range(begin, end):
-                if surface[other] == layer and other != i:
+                if surface[other] == surface[i] and ring[other] == ring[i] and other != i:
                     if left == 0:
                         time[i], is_wrong[i] = own_time[other], True
                         break

@@ -239,10 +239,11 @@ def test_occupancy_mismatch():
     tof, _, _ = run(stage(**settings), batch)
     plain, _, _ = run(stage(), batch)
     wrong, hit = tof["is_mismatched_true"], tof["has_signal"]
-    density = 5 * hit.sum() / (4 * math.pi * 85 * 340)
+    # tracks spread evenly in eta, so that the density at z is proportional to 1/cosh(eta)
+    density = 5 * hit.sum() / 2 / (2 * math.pi * 85 * 85 * np.cosh(batch["track"]["eta_true"][hit]))
     # the position error dominates that of the tracks
-    wanted = wrong_probability(density, 1.0)
-    assert wrong[hit].mean() == pytest.approx(wanted, abs=0.002 + 4.5 * math.sqrt(wanted / hit.sum()))
+    wanted = np.mean([wrong_probability(value, 1.0) for value in density])
+    assert wrong[hit].mean() == pytest.approx(wanted, rel=0.03, abs=4.5 * math.sqrt(wanted / hit.sum()))
     assert set(tof["time"][wrong]) <= set(plain["time"][hit])
     assert np.all(tof["time"][wrong] != plain["time"][wrong])
     np.testing.assert_array_equal(tof["time"][~wrong], plain["time"][~wrong])
@@ -251,6 +252,30 @@ def test_occupancy_mismatch():
     # the same tracks in events of 5 meet next to no foreign hit
     sparse, _, _ = run(stage(**settings), make_tracks(*tracks, sizes=[5] * 300))
     assert sparse["is_mismatched_true"].mean() < 0.01
+
+
+@pytest.mark.parametrize("n", [2000, 200])
+def test_occupancy_of_a_disc_is_that_of_the_place(n):
+    """Tracks even in eta have the density n/(2 pi r^2) per unit of eta on a disc: closed form in bins of the radius."""
+    rng = np.random.default_rng(8)
+    n_events = 40000 // n
+    size = n * n_events
+    edge = [math.asinh(370 / r) for r in (100, 15)]
+    eta = rng.uniform(*edge, size)
+    pt = np.full(size, 3.0)
+    cov = packed(y=0.001, z=0.001, snp=1e-5, tgl=1e-5, q_over_pt=1e-5)
+    settings = {"mismatch": {"kind": "occupancy", "position_error": "1 cm", "hits_per_track": 2}}
+    batch = make_tracks(PION, pt, eta, rng.uniform(-3, 3, size), cov, bz=0.5, sizes=[n] * n_events)
+    tof, _, _ = run(stage(disc(370, 15, 100), bz=0.5, **settings), batch)
+    r, wrong = 370 / np.sinh(eta), tof["is_mismatched_true"]
+    for low, high in ((16, 24), (25, 45), (50, 95)):
+        chosen = (r > low) & (r < high) & tof["has_signal"]
+        # d eta / dr = 1/(r sqrt(1 + (r/z)^2))
+        density = 2 * n / (edge[1] - edge[0]) / (2 * math.pi * r[chosen] ** 2 * np.sqrt(1 + (r[chosen] / 370) ** 2))
+        wanted = np.mean([wrong_probability(value, 1.0) for value in density])
+        error = math.sqrt(wanted / chosen.sum())
+        # a ring has one density, and the mean over few hits of p = x/(1 + x) is a little below p at the mean
+        assert wrong[chosen].mean() == pytest.approx(wanted, rel=0.1, abs=4.5 * error)
 
 
 # --- promises --------------------------------------------------------------------------------------------------------
