@@ -19,6 +19,8 @@ from flashdet.kernels.jit import inline, kernel
 
 #: Column by which rows of any table point at generated particles.
 POINTER = "particle_index"
+#: Column by which pairs point at the photon they come from.
+_PHOTON = "photon_index"
 _FINAL, _DECAYED, _BEAM = 1, 2, 4
 _TOP, _GLUON, _FIRST_HADRON = 6, 21, 100
 
@@ -40,10 +42,46 @@ def pointed_at(batch: EventBatch, tables: tuple[str, ...]) -> NDArray[np.bool_]:
     chosen = np.zeros(particle.n_rows, np.bool_)
     for name in tables:
         if POINTER in batch[name]:
-            index = batch[name][POINTER]
+            index = origin(batch[name][POINTER])
             rows = index + np.repeat(particle.offsets[:-1], np.diff(batch[name].offsets))
             chosen[rows[index >= 0]] = True
     return chosen
+
+
+def origin(index: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Generated particle behind values of `POINTER`.
+
+    Parameters
+    ----------
+    index : (n,) int32
+        Rows of particles, -1 for none, and below that electrons of photons that converted (``conversions_pair``).
+
+    Returns
+    -------
+    (n,) int64
+        Row of the particle or of the photon, -1 for none.
+    """
+    wide = index.astype(np.int64)
+    return np.where(wide < -1, (-2 - wide) >> 1, wide)
+
+
+def moved(index: NDArray[np.int32], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Values of `POINTER` after the particles behind them moved.
+
+    Parameters
+    ----------
+    index : (n,) int32
+        The values before.
+    rows : (n,) int64
+        New row of what `origin` gives; -1: it is gone.
+
+    Returns
+    -------
+    (n,) int64
+        Still below -1 for electrons of photons.
+    """
+    of_photon = -2 - 2 * rows - ((-2 - index.astype(np.int64)) & 1)
+    return np.where(rows < 0, -1, np.where(index < -1, of_photon, rows))
 
 
 def within(batch: EventBatch, eta_max: float) -> NDArray[np.bool_]:
@@ -122,12 +160,14 @@ def prune(batch: EventBatch, kept: NDArray[np.bool_]) -> EventBatch:
     for name, table in batch.tables.items():
         if name == "particle":
             table = Table(name, offsets, {c: _picked(v, rows) for c, v in table.items()})
-        elif POINTER in table and len(kept):
+        elif len(kept) and (POINTER in table or _PHOTON in table):
             columns, sizes = dict(table), np.diff(table.offsets)
-            index = columns[POINTER]
-            old = np.where(index >= 0, index + np.repeat(particle.offsets[:-1], sizes), 0)
-            new = place[old] - np.repeat(offsets[:-1], sizes)
-            columns[POINTER] = np.where((index >= 0) & kept[old], new, -1).astype(index.dtype)
+            for column in (c for c in (POINTER, _PHOTON) if c in columns):
+                index = columns[column]
+                behind = origin(index)
+                old = np.where(behind >= 0, behind + np.repeat(particle.offsets[:-1], sizes), 0)
+                new = place[old] - np.repeat(offsets[:-1], sizes)
+                columns[column] = moved(index, np.where((behind >= 0) & kept[old], new, -1)).astype(index.dtype)
             table = Table(name, table.offsets, columns)
         pruned.tables[name] = table
     return pruned

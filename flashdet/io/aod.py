@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from flashdet import truth
+from flashdet import pruning, truth
 from flashdet.event import EventBatch, Table
 from flashdet.io import aod_tables as names
 from flashdet.io import rootfile
@@ -354,12 +354,13 @@ def _left_out(batch: EventBatch, name: str, written: tuple[str, ...]) -> set[str
 
 
 def _global_index(table: Table, column: str, target: Table, order: ParticleOrder | None) -> NDArray[np.int32]:
-    """Turn rows within the event into rows of the directory; -1 stays."""
+    """Turn rows within the event into rows of the directory; -1 stays, what comes from a photon stays below it."""
     values = table[column]
-    rows = values + target.offsets[:-1][table.event_index]
+    behind = pruning.origin(values)
+    rows = np.where(behind >= 0, behind + target.offsets[:-1][table.event_index], -1)
     if order is not None and len(order.rank):
-        rows = order.rank[np.where(values >= 0, rows, 0)]
-    return np.where(values >= 0, rows, -1).astype(np.int32)
+        rows = np.where(rows >= 0, order.rank[np.maximum(rows, 0)], -1)
+    return pruning.moved(values, rows).astype(np.int32)
 
 
 def _event_index(table: Table) -> NDArray[np.int32]:

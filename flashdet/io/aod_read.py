@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flashdet import pruning
 from flashdet.event import EventBatch, Offsets, Table, concat
 from flashdet.io import aod_tables as names
 from flashdet.io.setup import OutputSetup
@@ -122,9 +123,10 @@ def _derived(frame: Any, column: str) -> NDArray[Any]:
 def _local_index(
     rows: NDArray[np.int32], offsets: Offsets, target: Offsets, to_row: NDArray[np.int64] | None
 ) -> NDArray[np.int64]:
-    """Turn rows of the directory into rows within the event; -1 stays."""
-    wide = rows.astype(np.int64)
+    """Turn rows of the directory into rows within the event; the inverse of what the writer does."""
+    behind = pruning.origin(rows)
+    wide = behind
     if to_row is not None and len(to_row):
         wide = to_row[np.maximum(wide, 0)]
     local = wide - np.repeat(target[:-1], np.diff(offsets))
-    return np.where(rows >= 0, local, -1)
+    return pruning.moved(rows, np.where(behind >= 0, local, -1))

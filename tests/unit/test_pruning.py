@@ -17,7 +17,7 @@ from flashdet.io.nano import NanoWriter
 from flashdet.io.parquet import ParquetWriter
 from flashdet.io.read import read_batch
 from flashdet.io.setup import OutputSetup
-from flashdet.pruning import family, pointed_at, prune, within
+from flashdet.pruning import family, origin, pointed_at, prune, within
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "pp14.hepmc3.zst"
 
@@ -227,3 +227,25 @@ def test_rows_of_dropped_particles_point_nowhere():
     np.testing.assert_array_equal(index == -1, ~mask[old])
     assert (index == -1).any()
     assert (index >= 0).any()
+
+
+@pytest.mark.parametrize("mode", ["all", "acceptance", "tracked"])
+@pytest.mark.parametrize("writer", [AodWriter, NanoWriter, ParquetWriter], ids=lambda w: w.format)
+def test_electrons_of_photons_point_at_their_photon(tmp_path, writer, mode):
+    # -2 - 2 row for the positron, -3 - 2 row for the electron
+    batch = make_batch(30, tracks=2, particles=40)
+    track, particle = batch["track"], batch["particle"]
+    first, index = particle.offsets[:-1][track.event_index], track["particle_index"]
+    codes = np.select([np.arange(len(index)) % 3 == k for k in (0, 1)], [-2 - 2 * index, -3 - 2 * index], index)
+    columns = {**dict(track), "particle_index": codes.astype(np.int32)}
+    tables = {**batch.tables, "track": Table("track", track.offsets, columns)}
+    with writer(tmp_path / "o", setup=setup_with(mode)) as w:
+        w.write(EventBatch(tables, batch.weight_names))
+    got, _ = read_batch(tmp_path / "o")
+    found = got["track"]["particle_index"]
+    np.testing.assert_array_equal(np.sign(found + 1), np.sign(codes + 1))
+    np.testing.assert_array_equal((found % 2)[codes < -1], (codes % 2)[codes < -1])
+    rows = origin(found) + got["particle"].offsets[:-1][track.event_index]
+    for column in ("pdg", "px", "end_vertex"):
+        want = particle[column][first + index].astype(got["particle"][column].dtype)
+        np.testing.assert_array_equal(got["particle"][column][rows], want)
