@@ -220,13 +220,14 @@ def draw_collision_times(key: np.uint64, event_keys: NDArray[np.uint64], spread:
 
 @kernel
 def _identify(
-    start: int, stop: int, row: Integers, particles: Particles, table: CodeTable, charged: Charged, stand_ins: Integers
-) -> None:
-    """Code, charge, mass and species of rows `start` to `stop`."""
+    start: int, stop: int, shift: int, row: Integers, particles: Particles, table: CodeTable, charged: Charged,
+    stand_ins: Integers,
+) -> None:  # fmt: skip
+    """Code, charge, mass and species of the chosen `start` to `stop`, whose rows are `shift` further."""
     pdg, codes, direct = particles.pdg, table.pdg, table.direct
     charge3, masses, kinds = table.charge3, table.mass, table.species
-    for k in range(start, stop):
-        i = row[k]
+    for k in range(start + shift, stop + shift):
+        i = row[k - shift]
         code = int(pdg[i])
         at = find_code(code, codes, direct)
         if at >= 0:
@@ -241,30 +242,32 @@ def _identify(
 
 
 @kernel
-def _bend(start: int, stop: int, row: Integers, particles: Particles, bz: float, charged: Charged) -> None:
-    """Momentum, production point and point of closest approach of rows `start` to `stop`."""
+def _bend(
+    start: int, stop: int, shift: int, row: Integers, particles: Particles, bz: float, charged: Charged
+) -> None:  # fmt: skip
+    """Momentum, production point and point of closest approach; parameters as in `_identify`."""
     px, py, pz, vx, vy, vz = particles.px, particles.py, particles.pz, particles.vx, particles.vy, particles.vz
     out_pt, out_tgl, out_q, out_y, out_z = charged.pt, charged.tgl, charged.q_over_pt, charged.y, charged.z
     out_vx, out_vy, out_vz, out_alpha, out_phi = charged.vx, charged.vy, charged.vz, charged.alpha, charged.phi
-    for k in range(start, stop):
-        i = row[k]
+    for k in range(start + shift, stop + shift):
+        i = row[k - shift]
         pt = math.sqrt(px[i] * px[i] + py[i] * py[i])
         tgl, q_over_pt = pz[i] / pt, charged.charge[k] / pt
         turn, y, s = to_perigee(vx[i], vy[i], px[i] / pt, py[i] / pt, curvature(q_over_pt, bz))
         out_pt[k], out_tgl[k], out_q[k] = pt, tgl, q_over_pt
         out_vx[k], out_vy[k], out_vz[k] = vx[i], vy[i], vz[i]
         out_y[k], out_z[k], out_alpha[k] = y, vz[i] + tgl * s, turn
-    for k in range(start, stop):
+    for k in range(start + shift, stop + shift):
         charged.eta[k] = pseudorapidity(out_tgl[k])
-    for k in range(start, stop):
-        phi = math.atan2(py[row[k]], px[row[k]])
+    for k in range(start + shift, stop + shift):
+        phi = math.atan2(py[row[k - shift]], px[row[k - shift]])
         out_phi[k], out_alpha[k] = phi, wrap_angle(phi + out_alpha[k])
 
 
 @kernel
 def fill(
-    offsets: Integers, particles: Particles, table: CodeTable, bz: float, collision_time: Floats, chosen: Chosen,
-    charged: Charged, stand_ins: Integers,
+    offsets: Integers, particles: Particles, index: NDArray[np.int32], table: CodeTable, bz: float,
+    collision_time: Floats, chosen: Chosen, place: Integers, charged: Charged, stand_ins: Integers,
 ) -> None:  # fmt: skip
     """Write the rows of the chosen particles.
 
@@ -273,7 +276,9 @@ def fill(
     offsets : (n_events + 1,) int64
         Rows of each event.
     particles : Particles
-        Columns of the generator record.
+        Columns of the generator record, or of particles made later.
+    index : (n,) or (0,) int32
+        What the particles are called; empty: by their row in the event.
     table : CodeTable
         Known codes.
     bz : float
@@ -282,18 +287,22 @@ def fill(
         Added to the production time [ns].
     chosen : Chosen
         From `choose`.
+    place : (n_events,) int64
+        First row to write of each event.
     charged : Charged
         Written.
     stand_ins : (n_species,) int64
         Incremented: particles of another kind that use the LUT of a species.
     """
-    row = chosen.row
-    # blocks stay in the first level of cache from one loop to the next
-    for start in range(0, len(charged.pt), _BLOCK):
-        stop = min(start + _BLOCK, len(charged.pt))
-        _identify(start, stop, row, particles, table, charged, stand_ins)
-        _bend(start, stop, row, particles, bz, charged)
+    row, has_index = chosen.row, len(index) > 0
     for event in range(len(offsets) - 1):
-        for k in range(chosen.offsets[event], chosen.offsets[event + 1]):
-            charged.particle_index[k] = row[k] - offsets[event]
-            charged.vt[k] = particles.vt[row[k]] + collision_time[event]
+        first, last = chosen.offsets[event], chosen.offsets[event + 1]
+        shift = place[event] - first
+        # blocks stay in the first level of cache from one loop to the next
+        for start in range(first, last, _BLOCK):
+            stop = min(start + _BLOCK, last)
+            _identify(start, stop, shift, row, particles, table, charged, stand_ins)
+            _bend(start, stop, shift, row, particles, bz, charged)
+        for k in range(first, last):
+            charged.particle_index[k + shift] = index[row[k]] if has_index else row[k] - offsets[event]
+            charged.vt[k + shift] = particles.vt[row[k]] + collision_time[event]

@@ -38,7 +38,6 @@ from flashdet.stages.candidates import (
 )
 from flashdet.stages.codes import FRACTIONAL, STRANGE, UNKNOWN, code_table
 from flashdet.stages.rows import Charged, Particles, empty_columns
-from flashdet.stages.secondaries import append_rows
 from flashdet.truth import is_physical_primary
 
 #: Fates of charged particles that are losses.
@@ -52,6 +51,10 @@ _LOST = {
 }
 #: |PDG code| of the charged hadrons and leptons of the "primaries" multiplicity (O2Physics ALICE 3 on-the-fly tracker).
 _PRIMARY_CODES = (11, 13, 211, 321, 2212)
+
+#: Particles of the record are called by their row.
+_NO_INDEX = np.empty(0, np.int32)
+_NO_INDEX.flags.writeable = False
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -121,17 +124,14 @@ class Propagate(Stage):
             draw_collision_times(draw.key, event["key"], self.config.collision_time_spread, collision_time)
         stand_ins = np.zeros(len(SPECIES), np.int64)
         chosen, counts = self._choose(batch, table, particles)
-        charged = self._fill(table, particles, chosen, collision_time, stand_ins)
-        offsets = chosen.offsets
+        sources = [(table, particles, chosen)]
         for stage in self.config.secondaries:
             made = batch[f"{stage}_pair"]
             pairs = Particles(*(made[name] for name in Particles._fields))
             taken, lost = self._choose(batch, made, pairs)
             counts = {cause: counts.get(cause, 0) + lost.get(cause, 0) for cause in counts | lost}
-            more = self._fill(made, pairs, taken, collision_time, stand_ins)
-            more.particle_index[:] = made["particle_index"][taken.row]
-            charged = append_rows(charged, offsets, more, taken.offsets)
-            offsets = offsets + taken.offsets
+            sources.append((made, pairs, taken))
+        charged, offsets = self._fill(sources, collision_time, stand_ins)
         counts |= {f"lut stand-in: {SPECIES[i]}": int(stand_ins[i]) for i in np.flatnonzero(stand_ins)}
         per_event = {"dndeta": self._dndeta(batch, particles, chosen), "collision_time": collision_time}
         tables = (Table("charged", offsets, charged._asdict()), Table.per_event("event", batch.n_events, per_event))
@@ -169,13 +169,20 @@ class Propagate(Stage):
         return chosen._replace(row=chosen.row[: counts[KEPT]]), result
 
     def _fill(
-        self, table: Table, particles: Particles, chosen: Chosen, collision_time: Floats, stand_ins: Integers
-    ) -> Charged:
-        """Rows of the chosen particles."""
-        charged = Charged(*empty_columns(CHARGED, len(chosen.row)))
-        bz = float(self.setup.magnetic_field)
-        fill(table.offsets, particles, code_table(), bz, collision_time, chosen, charged, stand_ins)
-        return charged
+        self, sources: list[tuple[Table, Particles, Chosen]], collision_time: Floats, stand_ins: Integers
+    ) -> tuple[Charged, Integers]:
+        """Rows of the chosen particles of all sources and their offsets: source after source in each event."""
+        offsets = np.sum([chosen.offsets for _, _, chosen in sources], axis=0)
+        charged = Charged(*empty_columns(CHARGED, int(offsets[-1])))
+        place, bz = offsets[:-1].copy(), float(self.setup.magnetic_field)
+        for table, particles, chosen in sources:
+            is_made = "particle_index" in table
+            index = table["particle_index"] if is_made else _NO_INDEX
+            fill(
+                table.offsets, particles, index, code_table(), bz, collision_time, chosen, place, charged, stand_ins
+            )  # fmt: skip
+            place += np.diff(chosen.offsets)
+        return charged, offsets
 
     def _where(self, batch: EventBatch, table: Table, row: int) -> str:
         """Name the stage, event and particle of a row."""
