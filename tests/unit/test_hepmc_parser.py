@@ -381,3 +381,21 @@ def test_lines_are_counted_across_pieces(tmp_path):
         InputError, match=rf"event 50 .*line {line}, byte {content.rindex(chr(10), 0, content.index('nan')) + 1}"
     ):
         read(path)
+
+
+@pytest.mark.parametrize("make", [lambda: listing3(event3(7), event3(8)), lambda: listing2(event2(7), event2(8))])
+def test_kernels_are_python_too(tmp_path, make):
+    """With FLASHDET_DISABLE_JIT=1, for debugging: the same keys, which every bit of the momenta goes into."""
+    import os
+    import subprocess
+    import sys
+
+    path = write(tmp_path / "e", make())
+    program = (
+        "import sys\nfrom flashdet.io.hepmc import open_events\n"
+        "with open_events([sys.argv[1]]) as r: print(*(k for b in r.batches() for k in b['event']['key']))"
+    )
+    environment = {**os.environ, "FLASHDET_DISABLE_JIT": "1"}
+    command = [sys.executable, "-W", "ignore::RuntimeWarning", "-c", program, str(path)]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    assert [int(k) for k in done.stdout.split()] == read(path)["event"]["key"].tolist()

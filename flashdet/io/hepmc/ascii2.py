@@ -161,7 +161,9 @@ def _particle(text: Text, i: int, stop: int, b: Buffers, p: int) -> tuple[int, i
 @inline
 def _slot(barcode: int, table: NDArray[np.int64]) -> int:
     """Where the search for a barcode begins (multiplicative hashing, Knuth, TAOCP 3, section 6.4)."""
-    return int(np.int64((np.uint64(barcode) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(33))) & (len(table) - 1)
+    return int(np.int64((np.uint64(np.int64(barcode)) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(33))) & (
+        len(table) - 1
+    )
 
 
 @inline
