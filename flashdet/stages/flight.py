@@ -1,7 +1,7 @@
 """Time of flight under every hypothesis: expected times with their errors, and pulls against a measured time.
 
 Here is what a time-of-flight stage and a stage that finds the time of the collision share; how a detector measures a
-time is in :mod:`flashdet.stages.tof`, the time of the collision in :mod:`flashdet.stages.eventtime`.
+time is in :mod:`flashdet.stages.tof`, the time of the collision in :mod:`flashdet.stages.timesearch`.
 """
 
 from __future__ import annotations
