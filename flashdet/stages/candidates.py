@@ -157,13 +157,12 @@ def choose(
         chosen.offsets[event] = n
         n_final = _final_rows(offsets[event], offsets[event + 1], particles.status, final)
         n_charged = _charged_rows(n_final, particles.pdg, table, final, rows, kinds)
-        n_counted, poison = 0, 0.0
+        n_counted, n_odd = 0, 0
         for j in range(n_charged):
             i, kind = rows[j], int(kinds[j])
             square, pz2 = px[i] * px[i] + py[i] * py[i], pz[i] * pz[i]
             total = square + pz[i] + vx[i] + vy[i] + vz[i] + vt[i]
-            # 0 for finite numbers, NaN for others
-            poison += total - total
+            n_odd += not math.isfinite(total)
             n_counted += (kind != UNKNOWN) & (square > 0.0) & (pz2 <= counted2 * square)
             is_far = not ((vx[i] * vx[i] + vy[i] * vy[i] <= radius2) & (abs(vz[i]) <= z_max))
             is_out = not ((square > 0.0) & (pz2 <= slope2 * square))
@@ -177,7 +176,7 @@ def choose(
             kept[n] = i
             n += fate == KEPT
         chosen.n_counted[event] = n_counted
-        if poison != 0.0:
+        if n_odd > 0:
             _not_finite(n_charged, particles, rows, counts, chosen.odd)
     chosen.offsets[len(offsets) - 1] = n
 
