@@ -62,7 +62,8 @@ def origin(index: NDArray[np.int32]) -> NDArray[np.int64]:
         Row of the particle or of the photon, -1 for none.
     """
     wide = index.astype(np.int64)
-    return np.where(wide < -1, (-2 - wide) >> 1, wide)
+    # without photons, as in most cards, half the time
+    return np.where(wide < -1, (-2 - wide) >> 1, wide) if wide.min(initial=-1) < -1 else wide
 
 
 def moved(index: NDArray[np.int32], rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -80,6 +81,8 @@ def moved(index: NDArray[np.int32], rows: NDArray[np.int64]) -> NDArray[np.int64
     (n,) int64
         Still below -1 for electrons of photons.
     """
+    if index.min(initial=-1) >= -1:
+        return np.where(rows < 0, -1, rows)
     of_photon = -2 - 2 * rows - ((-2 - index.astype(np.int64)) & 1)
     return np.where(rows < 0, -1, np.where(index < -1, of_photon, rows))
 

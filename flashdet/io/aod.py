@@ -257,7 +257,7 @@ def _particles(batch: EventBatch, order: ParticleOrder) -> Branches:
         "fIndexArray_Mothers": order.mothers,
         "fIndexSlice_Daughters": order.daughters,
         "fWeight": np.ones(particle.n_rows, np.float32),
-        **{branch: particle[column][order.rows] for branch, column in names.PARTICLE_COLUMNS.items()},
+        **{branch: particle[column].take(order.rows) for branch, column in names.PARTICLE_COLUMNS.items()},
     }
 
 
@@ -333,7 +333,7 @@ def _own_tree(
             to_disk = order if target == "particle" else None
             branches[names.index_branch(target)] = _global_index(table, column, batch[target], to_disk)
         elif name == "particle" and order is not None:
-            branches[names.branch_name(column)] = values[order.rows]
+            branches[names.branch_name(column)] = values.take(order.rows)
         else:
             branches[names.branch_name(column)] = values
     if name == "particle" and order is not None:
