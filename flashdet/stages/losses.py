@@ -248,7 +248,7 @@ def _place_paths(
     """First number of the moments of each track's layers and path, and weight of the next path."""
     for row in range(len(start)):
         j, weight[row] = _node(path, log_path[row] + log_square, N_PATH)
-        start[row] = (n_layers[row] * N_SPEED * N_PATH + j) * 2 if signal[row] == signal[row] else 0
+        start[row] = (int(n_layers[row]) * N_SPEED * N_PATH + j) * 2 if signal[row] == signal[row] else 0
 
 
 @bare_kernel

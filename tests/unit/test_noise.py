@@ -17,7 +17,7 @@ def test_rows_are_the_numbers_of_single_particles():
     normal_rows(KEY, event_key, index, 3, n, bits, first, second)
     uniform_rows(KEY, event_key, index, 0, n, uniform)
     for j in range(n):
-        assert (first[j], second[j]) == normals(KEY, event_key[j], int(index[j]), 3)
-        assert uniform[j] == uniforms(KEY, event_key[j], int(index[j]), 0)[0]
+        assert (first[j], second[j]) == normals(KEY, event_key[j], index[j], 3)
+        assert uniform[j] == uniforms(KEY, event_key[j], index[j], 0)[0]
     assert np.max(np.abs(first[:n])) > 3.6541528853610088  # the tail was met
     assert uniform[n] == 7.0
