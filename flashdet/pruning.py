@@ -178,14 +178,16 @@ def prune(batch: EventBatch, kept: NDArray[np.bool_]) -> EventBatch:
 
 def _picked(values: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
     """Some rows of a column; float64 becomes float32, as in files."""
-    picked = np.empty(len(rows), np.float32 if values.dtype == np.float64 else values.dtype)
+    if values.dtype != np.float64:
+        return values.take(rows)
+    picked = np.empty(len(rows), np.float32)
     _pick(values, rows, picked)
     return picked
 
 
 # --- kernels ---------------------------------------------------------------------------------------------------------
 @kernel
-def _pick(values: NDArray[Any], rows: NDArray[np.int64], picked: NDArray[Any]) -> None:
+def _pick(values: NDArray[np.float64], rows: NDArray[np.int64], picked: NDArray[np.float32]) -> None:
     for i in range(len(rows)):
         picked[i] = values[rows[i]]
 

@@ -19,8 +19,8 @@ from flashdet.io.setup import OutputSetup, check_alignment
 
 #: Key of the description in the metadata of the schema.
 HEADER = b"flashdet"
-#: As small as level 3 for floats and 1.4 times as fast (benchmarks/bench_writers.py). LZ4 would save an eighth of the time
-#: for files a fifth larger, so both settings of ``output.compression`` are this.
+#: As small as level 3 for floats and 1.4 times as fast (benchmarks/bench_writers.py). LZ4 would save an eighth of the
+#: time for files a fifth larger, so both settings of ``output.compression`` are this.
 COMPRESSION_LEVEL = 1
 
 

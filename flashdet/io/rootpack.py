@@ -169,10 +169,10 @@ def of_values(values: NDArray[Any] | Lists, key_length: int) -> Raw:
         first = (values.offsets * content.itemsize + key_length).astype(np.int32)
         places = np.concatenate([np.array([len(first)], np.int32), first])
         if content.itemsize == 4:
-            return Raw(np.concatenate([content.view(np.uint32), places.view(np.uint32)]), _EMPTY, True)
+            return _raw(np.concatenate([content.view(np.uint32), places.view(np.uint32)]), _EMPTY, True)
         return _of_bytes(np.concatenate([_big_endian(content), _big_endian(places)]))
     if values.dtype.itemsize == 4:
-        return Raw(np.ascontiguousarray(values).reshape(-1).view(np.uint32), _EMPTY, True)
+        return _raw(np.ascontiguousarray(values).reshape(-1).view(np.uint32), _EMPTY, True)
     return _of_bytes(_big_endian(values))
 
 
@@ -188,7 +188,13 @@ def bound(n_bytes: int) -> int:
 
 def _of_bytes(raw: NDArray[np.uint8]) -> Raw:
     n = len(raw) // 4 * 4
-    return Raw(raw[:n].view(np.uint32), raw[n:], False)
+    return _raw(raw[:n].view(np.uint32), raw[n:], False)
+
+
+def _raw(words: NDArray[np.uint32], tail: NDArray[np.uint8], swap: bool) -> Raw:
+    """Content that cannot be written, whatever it was made of: one type for the kernels."""
+    words.flags.writeable = tail.flags.writeable = False
+    return Raw(words, tail, swap)
 
 
 def _big_endian(values: NDArray[Any]) -> NDArray[np.uint8]:
