@@ -70,7 +70,8 @@ class Chunk:
                 f"{table}.{column}",
             )
         if memory is None or len(memory) < n_rows:
-            larger = np.empty((n_rows + n_rows // 2, *values.shape[1:]), dtype)
+            # powers of two: chunks of about the same size do not move again and again
+            larger = np.empty((1 << n_rows.bit_length(), *values.shape[1:]), dtype)
             if memory is not None:
                 larger[:n_kept] = memory[:n_kept]
             memory = self._memory[table, column] = larger
