@@ -196,15 +196,7 @@ TOF = (
         ("event_time", "f8", "ns", "event time used for this track, found without it (leave-one-out)"),
         ("event_time_error", "f8", "ns", "error of that event time"),
     ),
-    *_hypotheses(
-        "tof",
-        "expected",
-        "f8",
-        "ns",
-        "expected time of flight for a {}",
-        _NO_HIT,
-        "path_length/c sqrt(1 + (m/(|z| p))^2), p = pt cosh(eta) of the track, m and z of a {}",
-    ),
+    *_hypotheses("tof", "expected", "f8", "ns", "expected time of flight for a {}", _NO_HIT),
     *_hypotheses(
         "tof",
         "expected_error",
