@@ -209,6 +209,7 @@ def one_pass(job: Job, pipeline: Pipeline, output: Path) -> Pass:
         if Path(name).is_file():
             provenance.describe_file(name)
     done.checksums = clock() - begin
+    output.unlink(missing_ok=True)  # freeing the blocks of a file that is replaced is no part of a job
     begin = clock()
     with run.open_reader(job) as reader:
         batches = reader.batches()
@@ -236,6 +237,9 @@ def one_pass(job: Job, pipeline: Pipeline, output: Path) -> Pass:
                 done.read += clock() - begin
             begin = clock()
         done.write += clock() - begin
+    begin = clock()
+    provenance.sha256_of(output)
+    done.checksums += clock() - begin
     return done
 
 
