@@ -1,7 +1,8 @@
 """Crossings of the layers of a silicon tracker: kernels of `flashdet.stages.tot`, block by block of tracks.
 
-Each step is a loop of arithmetic over a few arrays of its own, so that it becomes vector instructions. What the layers
-measure is :mod:`flashdet.stages.losses`.
+Every layer is tested for all tracks of a block at once, without a branch, in loops that become vector instructions.
+Testing track after track, with the layers out of its reach left out, takes twice the time. What the layers measure is
+:mod:`flashdet.stages.losses`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from flashdet.kernels.elementary import cosine_and_sine, exp, log
 from flashdet.kernels.helix import curvature
-from flashdet.kernels.jit import bare_kernel, inline
+from flashdet.kernels.jit import bare_kernel
 from flashdet.stages.surface import CYLINDER
 
 Floats = NDArray[np.float64]
@@ -26,29 +27,24 @@ Words = NDArray[np.uint64]
 _MAX_SINE = 0.98
 #: Tracks of a block: arrays of their crossings stay in the first two levels of cache.
 BLOCK = 64
+#: The same for indices: those that may be negative are tested, and then loops are not vectors.
+ALL = np.uint64(BLOCK)
+#: Where the quantities of tracks start in `Work.circle`. They share one array, because LLVM makes vectors of a loop
+#: over many arrays only if it knows that none overlaps another.
+_Z, _SLOPE, _PER_SLOPE, _K, _RADIUS, _D, _H, _PER_H, _START, _ARC, _HALF_K = (np.uint64(i * BLOCK) for i in range(11))
+#: Series of asin(x)/x in x^2, good to 5e-8 up to x = 1/2, and of sin(x)/x, good to 4e-12 up to pi/2.
+_ASIN = tuple(math.comb(2 * i, i) / 4.0**i / (2 * i + 1) for i in range(9))
+_SINC = tuple((-1.0) ** i / math.factorial(2 * i + 1) for i in range(8))
+_QUARTER2 = 0.25 * math.pi * math.pi
 
 
 class Layers(NamedTuple):
-    """The layers in the order in which particles meet them.
-
-    Attributes
-    ----------
-    cylinder : (3, n) float64
-        Radius, half-length and the largest half-length from there on [cm], by rising radius.
-    disc : (2, 4, m) float64
-        For particles that move up and down in z, in the order in which they get there: z, squares of the inner and the
-        outer radius, largest square of an outer radius from there on [cm].
-    cylinder_index, disc_index : (n,), (2, m) int64
-        Places in the card; they decide on the random numbers.
-    n_behind : (2,) int64
-        Discs that the particles of z = 0 leave behind.
-    """
+    """The layers by their shape."""
 
     cylinder: Floats
+    """(n, 2) radius and half-length [cm]."""
     disc: Floats
-    cylinder_index: Integers
-    disc_index: Integers
-    n_behind: Integers
+    """(m, 3) z [cm], squares of the inner and the outer radius."""
 
 
 class Truth(NamedTuple):
@@ -68,22 +64,15 @@ class Truth(NamedTuple):
 class Work(NamedTuple):
     """Scratch space of a block of tracks and of their crossings."""
 
-    slope: Floats
-    """(BLOCK,) pz/pt of the particle, and so on for the next ones."""
+    circle: Floats
+    """(11 * BLOCK,) for each of the tracks: where it starts in z [cm], pz/pt of the particle and its inverse or 0, its
+    curvature [1/cm], twice the inverse of the size of that or 0, its signed distance d of closest approach to the axis
+    [cm], h = 1 + k d and its inverse, the distance from the axis where it is made [cm], the arc from the closest
+    approach to there [cm], and half the measured curvature."""
     cosine: Floats
-    """Cosine of its azimuth."""
+    """(BLOCK,) cosine of the azimuth of each particle, and so on for the next ones."""
     sine: Floats
     """Sine of its azimuth."""
-    k: Floats
-    """Its curvature [1/cm]."""
-    d: Floats
-    """Its signed distance of closest approach to the axis [cm]."""
-    h: Floats
-    """1 + k d."""
-    start: Floats
-    """Distance from the axis where it is made [cm]."""
-    arc: Floats
-    """Arc from the closest approach to there [cm]."""
     node: Integers
     """Lower node of its speed."""
     weight: Floats
@@ -94,32 +83,42 @@ class Work(NamedTuple):
     """Logarithm of the path [cm] across a cylinder that the measured track meets at a right angle to the axis."""
     log_path_disc: Floats
     """The same for a disc."""
+    n_discs: Integers
+    """Discs that it crosses."""
+    log_square: Floats
+    """Logarithm of its squared charge."""
+    is_crossed: Integers
+    """(n_cylinders * BLOCK,) 1 where a track crosses a cylinder, else 0."""
     first: Integers
-    """(BLOCK + 1,) their first crossing."""
+    """(BLOCK + 1,) first crossing of each track."""
+    shift: Integers
+    """(BLOCK,) from the crossings of each track to their random numbers."""
     owner: Integers
-    """(n,) track of a crossing."""
-    layer: Integers
-    """(n,) layer of a crossing; when its bits are drawn, the first number of its quantiles in the tables."""
+    """(n,) track of each crossing."""
     length: Floats
-    """(n,) logarithm of its path [cm]."""
-    sine2: Floats
-    """(n,) squared sine of the incidence on a cylinder in the transverse plane."""
+    """(n,) logarithm of the path [cm] of each crossing."""
+    cosine2: Floats
+    """(n,) squared cosine of the incidence on a cylinder in the transverse plane, 1 on a disc."""
     key: Words
-    """(n,) counter word of its event."""
+    """(n,) counter word of the event of each block of random numbers."""
     particle: Integers
     """(n,) place of its particle."""
+    number: Integers
+    """(n,) how many blocks of the particle come before."""
     draw: Floats
-    """(n,) uniform number, then the quantile, then the signal, or -1 without one."""
-    lowest: Floats
-    """(n,) signals of one track."""
+    """(4 * n,) uniform numbers."""
+    signal: Floats
+    """(n,) signals, infinite without a hit."""
+    place: Integers
+    """(n,) first number of the quantiles of each crossing in the tables."""
     across: Floats
     """(n,) weight of the next longer path of the tables."""
-    log_square: Floats
-    """(BLOCK,) logarithm of the squared charge of the tracks."""
+    level: Floats
+    """(n,) quantile of the signal, above 1 without one."""
 
 
-def order(surfaces: Floats) -> Layers:
-    """Put packed surfaces in order.
+def split(surfaces: Floats) -> Layers:
+    """Tell cylinders from discs.
 
     Parameters
     ----------
@@ -131,27 +130,20 @@ def order(surfaces: Floats) -> Layers:
     Layers
     """
     is_cylinder = surfaces[:, 0] == CYLINDER
-    inward, across = np.flatnonzero(is_cylinder), np.flatnonzero(~is_cylinder)
-    inward, across = inward[np.argsort(surfaces[inward, 1])], across[np.argsort(surfaces[across, 1])]
-    cylinder, disc = surfaces[inward, 1:3], surfaces[across, 1:4]
-    longest = np.maximum.accumulate(cylinder[::-1, 1])[::-1]
-    rows = np.stack([disc[:, 0], disc[:, 1] ** 2, disc[:, 2] ** 2])
-    ways = [np.vstack([way, np.maximum.accumulate(way[2, ::-1])[::-1]]) for way in (rows, rows[:, ::-1])]
-    behind = [np.count_nonzero(rows[0] < 0.0), np.count_nonzero(rows[0] > 0.0)]
+    disc = surfaces[~is_cylinder, 1:]
     return Layers(
-        np.vstack([cylinder.T, longest]), np.stack(ways), inward, np.stack([across, across[::-1]]),
-        np.array(behind, np.int64),
-    )  # fmt: skip
+        np.ascontiguousarray(surfaces[is_cylinder, 1:3]), np.stack([disc[:, 0], disc[:, 1] ** 2, disc[:, 2] ** 2], 1)
+    )
 
 
 # --- tracks ----------------------------------------------------------------------------------------------------------
 @bare_kernel
 def set_functions(start: int, n: int, eta: Floats, phi: Floats, tgl: Floats, log_thickness: float, work: Work) -> None:
     """Slopes, directions and logarithms of path lengths: loops over so few arrays that they become vectors."""
-    slope, cosine, sine, length, on_disc = work.slope, work.cosine, work.sine, work.log_path, work.log_path_disc
+    circle, cosine, sine, length, on_disc = work.circle, work.cosine, work.sine, work.log_path, work.log_path_disc
     for j in range(n):
         up = exp(abs(eta[start + j]))
-        slope[j] = math.copysign(0.5 * (up - 1.0 / up), eta[start + j])
+        circle[_SLOPE + np.uint64(j)] = math.copysign(0.5 * (up - 1.0 / up), eta[start + j])
     for j in range(n):
         cosine[j], sine[j] = cosine_and_sine(phi[start + j])
     for j in range(n):
@@ -161,112 +153,100 @@ def set_functions(start: int, n: int, eta: Floats, phi: Floats, tgl: Floats, log
 
 
 @bare_kernel
-def set_circles(start: int, n: int, truth: Truth, bz: float, work: Work) -> None:
+def set_circles(start: int, n: int, truth: Truth, q_over_pt: Floats, bz: float, work: Work) -> None:
     """Circles and logarithms of the speeds of `n` tracks from `start` on."""
     vx, vy, pt, mass, charge = truth.vx_true, truth.vy_true, truth.pt_true, truth.mass_true, truth.charge_true
-    slope, cosine, sine, weight = work.slope, work.cosine, work.sine, work.weight
-    for j in range(n):
-        row = start + j
+    circle, cosine, sine, weight = work.circle, work.cosine, work.sine, work.weight
+    for i in range(n):
+        row, j = start + i, np.uint64(i)
         k = curvature(charge[row] / pt[row], bz)
-        along, across = vx[row] * cosine[j] + vy[row] * sine[j], vy[row] * cosine[j] - vx[row] * sine[j]
+        along, across = vx[row] * cosine[i] + vy[row] * sine[i], vy[row] * cosine[i] - vx[row] * sine[i]
         square, inside = along * along + across * across, 1.0 + k * across
         h = math.sqrt(inside * inside + k * k * along * along)
-        work.k[j], work.h[j], work.start[j] = k, h, math.sqrt(square)
-        work.d[j] = (k * square + 2.0 * across) / (1.0 + h)
+        slope = circle[_SLOPE + j]
+        circle[_Z + j], circle[_PER_SLOPE + j] = truth.vz_true[row], 1.0 / slope if slope != 0.0 else 0.0
+        circle[_K + j], circle[_RADIUS + j] = k, 2.0 / abs(k) if k != 0.0 else 0.0
+        circle[_D + j], circle[_H + j], circle[_PER_H + j] = (k * square + 2.0 * across) / (1.0 + h), h, 1.0 / h
         # arc from the closest point to the start, off by k^2 along^3/3: 1 mm for 10 cm and 300 MeV in 2 T
-        work.arc[j] = along / inside if inside > 0.0 else along
-    for j in range(n):
-        work.square[j] = float(charge[start + j]) * float(charge[start + j])
-    for j in range(n):
-        work.log_square[j] = log(work.square[j])
-    for j in range(n):
-        weight[j] = log(pt[start + j] * math.sqrt(1.0 + slope[j] * slope[j]) / mass[start + j])
+        circle[_START + j], circle[_ARC + j] = math.sqrt(square), along / inside if inside > 0.0 else along
+        circle[_HALF_K + j] = 0.5 * curvature(q_over_pt[row], bz)
+    for i in range(n):
+        work.square[i] = float(charge[start + i]) * float(charge[start + i])
+    for i in range(n):
+        work.log_square[i] = log(work.square[i])
+    for i in range(n):
+        slope = circle[_SLOPE + np.uint64(i)]
+        weight[i] = log(pt[start + i] * math.sqrt(1.0 + slope * slope) / mass[start + i])
 
 
 # --- crossings -------------------------------------------------------------------------------------------------------
-@inline
-def _arc_to_cylinder(radius: float, d: float, h: float, k: float) -> float:
-    """Arc in the transverse plane from the closest approach to a cylinder that is reached.
+@bare_kernel
+def _cross_cylinder(circle: Floats, radius: float, half_length: float, is_crossed: Integers) -> None:
+    """Which tracks of a block cross a cylinder.
 
     A point at radius r lies a chord c from the closest point, with c^2 = (r^2 - d^2)/h, see
-    `flashdet.kernels.helix.to_cylinder`.
+    `flashdet.kernels.helix.to_cylinder`; the arc is 2 asin(k c/2)/k. For half an angle above 30 degrees the arcsine is
+    that of (1 - sin)/2, so that one series does for both.
     """
-    square = (radius - d) * (radius + d) / h
-    q = min(0.25 * k * k * square, 1.0)
-    if q < 0.09:
-        # the series of asin(x)/x is good to 1e-7 and saves the arcsine
-        stretch = 1.0 + q * (1 / 6 + q * (3 / 40 + q * (15 / 336 + q * (105 / 3456))))
-    else:
-        x = math.sqrt(q)
-        stretch = math.asin(x) / x
-    return math.sqrt(square) * stretch
+    a = _ASIN
+    for j in range(ALL):
+        k, d, h = circle[j + _K], circle[j + _D], circle[j + _H]
+        chord = math.sqrt(max((radius - d) * (radius + d) * circle[j + _PER_H], 0.0))
+        x = min(0.5 * abs(k) * chord, 1.0)
+        is_small = x < 0.5
+        q = x * x if is_small else 0.5 * (1.0 - x)
+        p = q * q
+        series = (a[0] + a[1] * q) + p * (a[2] + a[3] * q) + p * p * ((a[4] + a[5] * q) + p * (a[6] + a[7] * q))
+        series += p * p * p * p * a[8]
+        turned = circle[j + _RADIUS] * (0.5 * math.pi - 2.0 * math.sqrt(q) * series)
+        arc = (chord * series if is_small else turned) - circle[j + _ARC]
+        here = circle[j + _Z] + circle[j + _SLOPE] * arc
+        is_reached = (1.0 + h > abs(k) * radius) & (circle[j + _START] < radius)
+        is_usable = (abs(circle[j + _HALF_K]) * radius <= _MAX_SINE) & (abs(here) <= half_length)
+        is_crossed[j] = 1 if is_reached & is_usable else 0
 
 
 @bare_kernel
-def cross_cylinders(j: int, z0: float, half_k: float, layers: Layers, work: Work, n: int) -> int:
-    """Add the crossings of track `j`, which starts at `z0`, to the `n` that there are; `half_k` is the measured one.
-
-    Not in vectors like those of discs: most forward tracks leave after one or two layers, and then that takes longer.
-    """
-    cylinder, index, owner = layers.cylinder, layers.cylinder_index, work.owner
-    slope, k, d, h, start, arc = work.slope[j], work.k[j], work.d[j], work.h[j], work.start[j], work.arc[j]
-    length = work.log_path[j]
-    for c in range(len(index)):
-        radius = cylinder[0, c]
-        sine = half_k * radius
-        if not 1.0 + h > abs(k) * radius or abs(sine) > _MAX_SINE:
-            break
-        if start >= radius:
-            continue
-        here = z0 + slope * (_arc_to_cylinder(radius, d, h, k) - arc)
-        if math.copysign(here, here * slope) > cylinder[2, c]:
-            break
-        owner[n], work.layer[n], work.length[n], work.sine2[n] = j, index[c], length, sine * sine
-        n += abs(here) <= cylinder[1, c]
-    return n
-
-
-@bare_kernel
-def _radii_at(
-    first: int, z: Floats, z0: float, inverse: float, arc: float, k: float, d: float, h: float, out: Floats
-) -> None:
-    """Squared radius of a track at planes from the `first` on, infinite after half a turn: a loop of vectors."""
-    for i in range(first, len(z)):
-        s = (z[i] - z0) * inverse + arc
-        half = 0.5 * k * s
+def _cross_disc(circle: Floats, z: float, inner2: float, outer2: float, n_discs: Integers) -> None:
+    """Count a disc for the tracks of a block that cross it in their first half turn."""
+    a = _SINC
+    for j in range(ALL):
+        ahead = (z - circle[j + _Z]) * circle[j + _PER_SLOPE]
+        s = ahead + circle[j + _ARC]
+        half = 0.5 * circle[j + _K] * s
         q = half * half
-        # the series of sin(x)/x up to pi/2, good to 4e-12; the sine takes 10 ns
-        series = 1.0 - q / 72.0 * (1.0 - q / 110.0 * (1.0 - q / 156.0 * (1.0 - q / 210.0)))
-        chord = s * (1.0 - q / 6.0 * (1.0 - q / 20.0 * (1.0 - q / 42.0 * series)))
-        out[i] = d * d + h * chord * chord if q <= 0.25 * math.pi * math.pi else np.inf
+        p = q * q
+        series = (a[0] + a[1] * q) + p * (a[2] + a[3] * q) + p * p * ((a[4] + a[5] * q) + p * (a[6] + a[7] * q))
+        chord = s * series
+        square = circle[j + _D] * circle[j + _D] + circle[j + _H] * chord * chord
+        is_reached = (ahead > 0.0) & (q <= _QUARTER2) & (inner2 <= square) & (square <= outer2)
+        n_discs[j] += 1 if is_reached else 0
 
 
 @bare_kernel
-def cross_discs(j: int, z0: float, layers: Layers, work: Work, n: int) -> int:
-    """Add the crossings of discs in the first half turn of track `j` to the `n` that there are."""
-    slope, k, d, h, arc = work.slope[j], work.k[j], work.d[j], work.h[j], work.arc[j]
-    if slope == 0.0:
-        return n
-    side = 0 if slope > 0.0 else 1
-    disc, index = layers.disc[side], layers.disc_index[side]
-    z, inner2, outer2, squares = disc[0], disc[1], disc[2], work.lowest
-    sign, inverse = 1.0 - 2.0 * side, 1.0 / slope
-    first, m = layers.n_behind[side], len(index)
-    while first > 0 and (z[first - 1] - z0) * sign > 0.0:
-        first -= 1
-    while first < m and (z[first] - z0) * sign <= 0.0:
-        first += 1
-    if first == m:
-        return n
-    # sin(x)/x > 1 - x^2/6, and the chord grows with s: most particles of the barrel end here at their first disc
-    s = (z[first] - z0) * inverse + arc
-    q = 0.25 * k * k * s * s
-    least = s * (1.0 - q / 6.0)
-    if s > 0.0 and (q > 0.25 * math.pi * math.pi or d * d + h * least * least > disc[3, first]):
-        return n
-    _radii_at(first, z, z0, inverse, arc, k, d, h, squares)
-    owner, layer, length, sine2 = work.owner, work.layer, work.length, work.sine2
-    for i in range(first, m):
-        owner[n], layer[n], length[n], sine2[n] = j, index[i], work.log_path_disc[j], 0.0
-        n += (inner2[i] <= squares[i]) & (squares[i] <= outer2[i])
+def cross(layers: Layers, work: Work) -> None:
+    """Cylinders that the tracks of a block cross, and numbers of discs."""
+    for c in range(len(layers.cylinder)):
+        of_layer = work.is_crossed[c * BLOCK : (c + 1) * BLOCK]
+        _cross_cylinder(work.circle, layers.cylinder[c, 0], layers.cylinder[c, 1], of_layer)
+    for j in range(BLOCK):
+        work.n_discs[j] = 0
+    for c in range(len(layers.disc)):
+        _cross_disc(work.circle, layers.disc[c, 0], layers.disc[c, 1], layers.disc[c, 2], work.n_discs)
+
+
+@bare_kernel
+def add_crossings(j: int, layers: Layers, work: Work, n: int) -> int:
+    """Append the crossings of track `j` to the `n` that there are; return how many there are then."""
+    cylinder, is_crossed = layers.cylinder, work.is_crossed
+    owner, length, cosine2 = work.owner, work.length, work.cosine2
+    half_k, place = work.circle[_HALF_K + np.uint64(j)], np.uint64(j)
+    for c in range(len(cylinder)):
+        sine = half_k * cylinder[c, 0]
+        owner[n], length[n], cosine2[n] = j, work.log_path[j], 1.0 - sine * sine
+        n += is_crossed[place]
+        place += ALL
+    for _ in range(work.n_discs[j]):
+        owner[n], length[n], cosine2[n] = j, work.log_path_disc[j], 1.0
+        n += 1
     return n

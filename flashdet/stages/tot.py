@@ -20,7 +20,7 @@ from flashdet.config import EnergyOrZero, Length, StageConfig
 from flashdet.event import EventBatch, Table
 from flashdet.rng import Draw
 from flashdet.stages.base import Setup, Stage, StageOutput
-from flashdet.stages.crossings import Truth, order
+from flashdet.stages.crossings import Truth, split
 from flashdet.stages.losses import compare, make_signals
 from flashdet.stages.pid import N_SPECIES, by_species
 from flashdet.stages.surface import Shape, pack
@@ -67,7 +67,7 @@ class Tot(Stage):
 
     def __init__(self, name: str, config: TotConfig, setup: Setup) -> None:
         super().__init__(name, config, setup)
-        self._layers = order(pack(config.shape))
+        self._layers = split(pack(config.shape))
         n = len(config.shape)
         self._n_kept = np.array([n_kept(i, config.kept_fraction) for i in range(n + 1)], np.int64)
         tables = loss_tables(

@@ -245,6 +245,29 @@ def test_looping_tracks_reach_what_their_circle_reaches():
     assert set(table["n_layers"]) == {5}
 
 
+@pytest.mark.parametrize("n", [3, 8, 9, 14])
+@pytest.mark.parametrize("kept_fraction", [0.5, 1.0])
+def test_lowest_of_many_layers(n, kept_fraction):
+    """Up to eight crossings are sorted by a network, more in passes: both against the exact moments of n layers."""
+    shape = [{"cylinder": {"radius": f"{5 + i} cm", "half_length": "130 cm"}} for i in range(n)]
+    tracker = stage(shape, efficiency=1.0, kept_fraction=kept_fraction, threshold="0 keV")
+    table = tracker.run(tracks(PION, 3.0), Draw.of(1, "tot")).tables[0]
+    assert set(table["n_layers"]) == {n}
+    pull = table["n_sigma_pion"]
+    assert abs(pull.mean()) < 4 / math.sqrt(len(pull)) + 0.01
+    assert pull.std() == pytest.approx(1, abs=0.08)
+
+
+def test_layers_are_independent():
+    """Four layers share a block of random bits: hits of all pairs of layers occur as often as their chances say."""
+    lone = [run(tracks(PION, 3.0, n=40_000), shape=BARREL[:m], efficiency=0.6, min_layers=1) for m in range(1, 7)]
+    hits = np.diff([table["n_layers"].astype(int) for table in lone], axis=0, prepend=0)
+    chance = hits.mean()
+    assert chance == pytest.approx(0.6 * 0.995, abs=0.01)
+    correlation = np.corrcoef(hits)[~np.eye(6, dtype=bool)]
+    assert abs(correlation).max() < 4.5 / math.sqrt(40_000)
+
+
 def test_inefficiency_and_noise():
     table = run(tracks(PION, 1.0, n=8000), efficiency=0.9)
     assert table["n_layers"].mean() == pytest.approx(8 * 0.9, abs=4 * math.sqrt(8 * 0.09 / 8000))
