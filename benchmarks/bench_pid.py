@@ -20,14 +20,14 @@ from pid_tracks import make_tracks, packed
 
 from flashdet.rng import Draw
 from flashdet.species import SPECIES_CHARGE, SPECIES_MASS
-from flashdet.stages import tof
 from flashdet.stages.base import Setup
-from flashdet.stages.eventtime import EventTimeConfig, know_before
-from flashdet.stages.flight import expect_times, time_of_flight
-from flashdet.stages.jointtime import EventTime, EventTimeStageConfig
 from flashdet.stages.surface import pack
-from flashdet.stages.timeresponse import pack_response
-from flashdet.stages.timesearch import find_event_times, stack_hits
+from flashdet.stages.tof import stage as tof
+from flashdet.stages.tof.eventtime import EventTimeConfig, know_before
+from flashdet.stages.tof.flight import expect_times, time_of_flight
+from flashdet.stages.tof.jointtime import EventTime, EventTimeStageConfig
+from flashdet.stages.tof.timeresponse import pack_response
+from flashdet.stages.tof.timesearch import find_event_times, stack_hits
 
 #: CPU time: other jobs on the machine disturb it less.
 pytestmark = pytest.mark.benchmark(timer=time.process_time)

@@ -22,13 +22,13 @@ from pid_tracks import make_tracks, packed
 from flashdet.rng import Draw
 from flashdet.species import SPECIES_CHARGE, SPECIES_MASS
 from flashdet.stages.base import Setup
-from flashdet.stages.rich import Rich
-from flashdet.stages.rich_config import RichConfig
-from flashdet.stages.rich_crossing import cross
-from flashdet.stages.rich_optics import cherenkov_angle
-from flashdet.stages.rich_pid import compare_hypotheses
-from flashdet.stages.rich_rings import make_rings
-from flashdet.stages.rich_tiles import make_geometry
+from flashdet.stages.rich.config import RichConfig
+from flashdet.stages.rich.crossing import cross
+from flashdet.stages.rich.hypotheses import compare_hypotheses
+from flashdet.stages.rich.optics import cherenkov_angle
+from flashdet.stages.rich.rings import make_rings
+from flashdet.stages.rich.stage import Rich
+from flashdet.stages.rich.tiles import make_geometry
 
 #: CPU time: other jobs on the machine disturb it less.
 pytestmark = pytest.mark.benchmark(timer=time.process_time)

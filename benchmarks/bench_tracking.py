@@ -15,8 +15,8 @@ from flashdet.lut.table import Lut
 from flashdet.rng import Draw
 from flashdet.species import SPECIES, SPECIES_CHARGE, SPECIES_MASS, SPECIES_PDG
 from flashdet.stages.base import Setup
-from flashdet.stages.propagate import Propagate, PropagateConfig
-from flashdet.stages.tracking import Tracking, TrackingConfig
+from flashdet.stages.propagate.stage import Propagate, PropagateConfig
+from flashdet.stages.tracking.stage import Tracking, TrackingConfig
 from flashdet.testing import make_events
 
 #: CPU time: other jobs on the machine disturb it less.

@@ -2,7 +2,7 @@
 
 Range of muons in iron, multiple scattering within a match window, decays in flight of pions and kaons with their
 two-body kinematics, and hadrons that get through are integrated once into maps over |eta| and momentum, which
-:mod:`flashdet.stages.muon` looks up like those of a full simulation. Energy loss and scattering in iron are in
+:mod:`flashdet.stages.muon.stage` looks up like those of a full simulation. Energy loss and scattering in iron are in
 :mod:`flashdet.lut.iron`, cross sections in :mod:`flashdet.lut.hadrons`.
 Not included: chambers as such, and particles that go through gaps of the absorber (the few per cent of muons below
 threshold that full simulations have).

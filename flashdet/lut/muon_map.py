@@ -2,7 +2,7 @@
 
 The numbers are those of the public file ``muonAccEffPID.root`` of the DelphesO2 project: acceptance, efficiency, decays
 in flight and punch-through together. They are tabulated here at selected points and spread over regular axes. The stage
-that uses the maps is :mod:`flashdet.stages.muon`.
+that uses the maps is :mod:`flashdet.stages.muon.stage`.
 """
 
 from __future__ import annotations

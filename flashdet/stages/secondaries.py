@@ -1,6 +1,6 @@
 """Charged particles that the generator did not make: how to know them.
 
-What makes such particles is a stage of its own (:mod:`flashdet.stages.conversions`).
+What makes such particles is a stage of its own (:mod:`flashdet.stages.conversions.stage`).
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ from flashdet.lut.muon_map import HADRON, HADRON_P, MUON, MUON_ETA, MUON_P
 from flashdet.rng import Draw
 from flashdet.species import SPECIES, SPECIES_MASS
 from flashdet.stages.base import Setup
-from flashdet.stages.muon import Muon
-from flashdet.stages.muon_config import AbsorberConfig, MuonConfig
+from flashdet.stages.muon.config import AbsorberConfig, MuonConfig
+from flashdet.stages.muon.stage import Muon
 from flashdet.testing import check_stage
 
 CARD = AbsorberConfig()

@@ -20,8 +20,7 @@ from flashdet.pipeline import Pipeline
 from flashdet.rng import Draw
 from flashdet.species import ELECTRON_MASS
 from flashdet.stages.base import Setup
-from flashdet.stages.conversions import Conversions, ConversionsConfig
-from flashdet.stages.pairs import (
+from flashdet.stages.conversions.pairs import (
     MOST_OF_HIGH_ENERGY,
     _polynomial,
     draw_share,
@@ -29,7 +28,8 @@ from flashdet.stages.pairs import (
     pairs_per_length,
     spectrum,
 )
-from flashdet.stages.propagate import Propagate, PropagateConfig
+from flashdet.stages.conversions.stage import Conversions, ConversionsConfig
+from flashdet.stages.propagate.stage import Propagate, PropagateConfig
 from flashdet.stages.secondaries import photon_row
 from flashdet.testing import assert_same_tables, check_stage, make_events
 from flashdet.units import C_LIGHT

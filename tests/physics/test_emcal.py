@@ -10,8 +10,8 @@ from flashdet.event import EventBatch, Table
 from flashdet.rng import Draw
 from flashdet.species import SPECIES, SPECIES_CHARGE, SPECIES_MASS, SPECIES_PDG
 from flashdet.stages.base import Setup
-from flashdet.stages.emcal import EMCal
-from flashdet.stages.emcal_config import EMCalConfig
+from flashdet.stages.emcal.config import EMCalConfig
+from flashdet.stages.emcal.stage import EMCal
 from flashdet.testing import check_stage, make_events
 
 DRAW = Draw.of(1, "emcal")

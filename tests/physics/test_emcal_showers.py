@@ -17,9 +17,9 @@ from flashdet.kernels.helix import curvature, perigee
 from flashdet.rng import Draw
 from flashdet.species import SPECIES, SPECIES_MASS
 from flashdet.stages.base import Setup
-from flashdet.stages.emcal import EMCal
-from flashdet.stages.emcal_config import EMCalConfig
-from flashdet.stages.showers import LATERAL, available_energy, gamma_share, make_hadrons, mean_response
+from flashdet.stages.emcal.config import EMCalConfig
+from flashdet.stages.emcal.showers import LATERAL, available_energy, gamma_share, make_hadrons, mean_response
+from flashdet.stages.emcal.stage import EMCal
 from flashdet.testing import check_stage, make_events
 from flashdet.units import C_LIGHT
 

@@ -20,8 +20,8 @@ from flashdet.rng import Draw
 from flashdet.shipped import shipped
 from flashdet.species import SPECIES, SPECIES_CHARGE, SPECIES_PDG
 from flashdet.stages.base import Setup
-from flashdet.stages.muon import Muon
-from flashdet.stages.muon_config import MuonConfig, choose_maps
+from flashdet.stages.muon.config import MuonConfig, choose_maps
+from flashdet.stages.muon.stage import Muon
 from flashdet.testing import check_stage
 
 DRAW = Draw.of(3, "muon")

@@ -11,9 +11,9 @@ from flashdet.event import Table
 from flashdet.rng import Draw
 from flashdet.species import SPECIES, SPECIES_CHARGE, SPECIES_MASS
 from flashdet.stages.base import Setup
-from flashdet.stages.rich import Rich
-from flashdet.stages.rich_config import RichConfig
-from flashdet.stages.rich_optics import cherenkov_angle, mean_photons
+from flashdet.stages.rich.config import RichConfig
+from flashdet.stages.rich.optics import cherenkov_angle, mean_photons
+from flashdet.stages.rich.stage import Rich
 from flashdet.testing import check_stage
 
 ELECTRON, MUON, PION, KAON, PROTON, DEUTERON, TRITON, HELIUM3, ALPHA = range(9)

@@ -9,12 +9,12 @@ from pid_tracks import make_tracks
 from flashdet.event import concat
 from flashdet.rng import Draw
 from flashdet.stages.base import Setup
-from flashdet.stages.rich import Rich
-from flashdet.stages.rich_config import RichConfig
-from flashdet.stages.rich_crossing import cross
-from flashdet.stages.rich_optics import LIMIT_RESOLUTION, N_WINDOWS, WINDOW
-from flashdet.stages.rich_rings import make_rings
-from flashdet.stages.rich_tiles import make_geometry
+from flashdet.stages.rich.config import RichConfig
+from flashdet.stages.rich.crossing import cross
+from flashdet.stages.rich.optics import LIMIT_RESOLUTION, N_WINDOWS, WINDOW
+from flashdet.stages.rich.rings import make_rings
+from flashdet.stages.rich.stage import Rich
+from flashdet.stages.rich.tiles import make_geometry
 
 ELECTRON, MUON, PION, KAON, PROTON = range(5)
 TILES = {"model": "projective", "tiles": {}, "photon_efficiency": 0.4266}

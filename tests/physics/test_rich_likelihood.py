@@ -10,10 +10,10 @@ from scipy import stats
 from flashdet.rng import Draw
 from flashdet.species import SPECIES, SPECIES_MASS
 from flashdet.stages.base import Setup
-from flashdet.stages.rich import Rich
-from flashdet.stages.rich_config import RichConfig
-from flashdet.stages.rich_likelihood import no_ring
-from flashdet.stages.rich_optics import cherenkov_angle
+from flashdet.stages.rich.config import RichConfig
+from flashdet.stages.rich.likelihood import no_ring
+from flashdet.stages.rich.optics import cherenkov_angle
+from flashdet.stages.rich.stage import Rich
 
 ELECTRON, MUON, PION, KAON, PROTON = range(5)
 SIMPLE = {"shape": {"cylinder": {"radius": "86 cm", "half_length": "250 cm"}}}

@@ -13,10 +13,9 @@ from flashdet.kernels.helix import advance, curvature
 from flashdet.rng import Draw
 from flashdet.species import SPECIES, SPECIES_MASS
 from flashdet.stages.base import Setup
-from flashdet.stages.rich import Rich
-from flashdet.stages.rich_config import RichConfig, Tiles
-from flashdet.stages.rich_crossing import cross
-from flashdet.stages.rich_optics import (
+from flashdet.stages.rich.config import RichConfig, Tiles
+from flashdet.stages.rich.crossing import cross
+from flashdet.stages.rich.optics import (
     EDGE_A,
     EDGE_B,
     EDGES,
@@ -29,7 +28,8 @@ from flashdet.stages.rich_optics import (
     ring,
     variances,
 )
-from flashdet.stages.rich_tiles import lay_out, make_geometry
+from flashdet.stages.rich.stage import Rich
+from flashdet.stages.rich.tiles import lay_out, make_geometry
 from flashdet.testing import check_stage
 
 ELECTRON, MUON, PION, KAON, PROTON, DEUTERON, TRITON, HELIUM3, ALPHA = range(9)

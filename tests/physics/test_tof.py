@@ -28,9 +28,9 @@ from tof_kit import (
 )  # fmt: skip
 
 from flashdet.species import SPECIES, SPECIES_CHARGE, SPECIES_MASS
-from flashdet.stages.flight import expect_times, pulls, time_of_flight
-from flashdet.stages.timesearch import self_included_width
-from flashdet.stages.tof import TofConfig
+from flashdet.stages.tof.flight import expect_times, pulls, time_of_flight
+from flashdet.stages.tof.stage import TofConfig
+from flashdet.stages.tof.timesearch import self_included_width
 from flashdet.testing import check_stage
 from flashdet.units import C_LIGHT, PT_PER_TESLA_CM
 

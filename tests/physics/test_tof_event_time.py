@@ -15,11 +15,11 @@ from flashdet.errors import CardError
 from flashdet.rng import Draw
 from flashdet.species import SPECIES
 from flashdet.stages.base import Setup
-from flashdet.stages.flight import pulls
-from flashdet.stages.jointtime import EventTime, EventTimeStageConfig
 from flashdet.stages.priors import fill_shares, pack_shares, prior_at
-from flashdet.stages.timesearch import self_included_width
-from flashdet.stages.tof import Tof, TofConfig
+from flashdet.stages.tof.flight import pulls
+from flashdet.stages.tof.jointtime import EventTime, EventTimeStageConfig
+from flashdet.stages.tof.stage import Tof, TofConfig
+from flashdet.stages.tof.timesearch import self_included_width
 from flashdet.testing import check_stage, gun
 
 INNER = {"cylinder": {"radius": "19 cm", "half_length": "62 cm"}}

@@ -10,11 +10,11 @@ from scipy import integrate, stats
 from tof_kit import BARREL, COMMON, PION, cylinder, disc, run, sample, stage, surfaces_of
 
 from flashdet.kernels.gradients import place_on_surface
-from flashdet.stages.flight import expect_times, time_of_flight
-from flashdet.stages.mismatch import wrong_probability
-from flashdet.stages.pixels import Pixels, border, is_sensitive, pack_pixels
 from flashdet.stages.surface import Surface, crossing
-from flashdet.stages.tof import TofConfig
+from flashdet.stages.tof.flight import expect_times, time_of_flight
+from flashdet.stages.tof.mismatch import wrong_probability
+from flashdet.stages.tof.pixels import Pixels, border, is_sensitive, pack_pixels
+from flashdet.stages.tof.stage import TofConfig
 from flashdet.testing import check_stage
 
 

@@ -10,9 +10,16 @@ from flashdet.kernels.material import stopping_power
 from flashdet.rng import Draw
 from flashdet.species import SPECIES, SPECIES_MASS
 from flashdet.stages.base import Setup
-from flashdet.stages.straggling import PLASMA_ENERGY, absorption, dielectric, largest_transfer, layer_density, transfers
-from flashdet.stages.tot import Tot, TotConfig
-from flashdet.stages.truncated import escape_energy, loss_tables, n_kept
+from flashdet.stages.tot.stage import Tot, TotConfig
+from flashdet.stages.tot.straggling import (
+    PLASMA_ENERGY,
+    absorption,
+    dielectric,
+    largest_transfer,
+    layer_density,
+    transfers,
+)
+from flashdet.stages.tot.truncated import escape_energy, loss_tables, n_kept
 from flashdet.testing import check_stage
 
 ELECTRON, MUON, PION, KAON, PROTON, DEUTERON, TRITON, HELIUM3, ALPHA = range(9)

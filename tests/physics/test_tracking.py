@@ -22,7 +22,7 @@ from flashdet.event import EventBatch, Table
 from flashdet.kernels.symmat import to_dense, to_packed
 from flashdet.species import SPECIES, SPECIES_PDG
 from flashdet.stages.base import Setup
-from flashdet.stages.tracking import Tracking, TrackingConfig
+from flashdet.stages.tracking.stage import Tracking, TrackingConfig
 from flashdet.testing import check_stage, gun, make_events
 
 

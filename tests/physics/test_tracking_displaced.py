@@ -15,7 +15,7 @@ from flashdet.lut.catalog import load_lut
 from flashdet.lut.tracker import solve
 from flashdet.species import SPECIES
 from flashdet.stages.base import Setup
-from flashdet.stages.tracking import Tracking, TrackingConfig
+from flashdet.stages.tracking.stage import Tracking, TrackingConfig
 from flashdet.testing import check_stage, make_events
 
 EDGES = (2.0, 5.0, 10.0)

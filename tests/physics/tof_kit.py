@@ -9,7 +9,7 @@ from flashdet.rng import Draw
 from flashdet.species import SPECIES
 from flashdet.stages.base import Setup
 from flashdet.stages.surface import Surface, pack
-from flashdet.stages.tof import Tof, TofConfig
+from flashdet.stages.tof.stage import Tof, TofConfig
 
 ELECTRON, MUON, PION, KAON, PROTON, DEUTERON, TRITON, HELIUM3, ALPHA = range(9)
 BARREL = {"cylinder": {"radius": "85 cm", "half_length": "340 cm"}}

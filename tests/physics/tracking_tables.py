@@ -7,8 +7,8 @@ from flashdet.lut.table import Lut
 from flashdet.rng import Draw
 from flashdet.species import SPECIES, SPECIES_CHARGE, SPECIES_MASS, SPECIES_PDG
 from flashdet.stages.base import Setup
-from flashdet.stages.propagate import Propagate, PropagateConfig
-from flashdet.stages.tracking import Tracking, TrackingConfig
+from flashdet.stages.propagate.stage import Propagate, PropagateConfig
+from flashdet.stages.tracking.stage import Tracking, TrackingConfig
 
 PARAMETERS = ("y", "z", "snp", "tgl", "q_over_pt")
 DIAGONAL = (0, 2, 5, 9, 14)

@@ -15,7 +15,7 @@ from flashdet.io.aod import AodWriter, ParticleOrder
 from flashdet.io.read import read_batch
 from flashdet.io.rootfile import open_for_reading
 from flashdet.io.setup import OutputSetup
-from flashdet.stages.flight import time_of_flight
+from flashdet.stages.tof.flight import time_of_flight
 
 #: Leaves of each tree, written down from the O2 data model and not from our tables.
 LAYOUT = {

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from flashdet.stages.front import first_hit, may_hit
+from flashdet.stages.emcal.front import first_hit, may_hit
 from flashdet.stages.surface import first_crossing
 
 SURFACES = np.array([(0.0, 125.0, 266.0, 0.0), (1.0, 320.0, 15.0, 160.0), (1.0, -450.0, 15.0, 160.0)])

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from flashdet.stages.neighbours import find_near, make_grid, plan_grid, put_item
+from flashdet.stages.emcal.neighbours import find_near, make_grid, plan_grid, put_item
 
 CYLINDER, DISC = (0.0, 125.0, 266.0, 0.0), (1.0, -450.0, 15.0, 160.0)
 

@@ -20,7 +20,7 @@ from flashdet.stages.codes import (
     code_table,
     find_code,
 )
-from flashdet.stages.propagate import Propagate, PropagateConfig
+from flashdet.stages.propagate.stage import Propagate, PropagateConfig
 from flashdet.testing import check_stage, gun, make_events
 
 

@@ -18,7 +18,7 @@ PLUGIN = Path(__file__).parents[1] / "plugin"
 def stages(monkeypatch):
     monkeypatch.syspath_prepend(PLUGIN)
     return Registry(
-        "stages", "stage kind", {"tof": "flashdet.stages.tof:Tof", "vertex": "flashdet.stages.vertex:Vertex"}
+        "stages", "stage kind", {"tof": "flashdet.stages.tof.stage:Tof", "vertex": "flashdet.stages.vertex:Vertex"}
     )
 
 

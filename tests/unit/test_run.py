@@ -74,7 +74,7 @@ def all_events() -> EventBatch:
 @pytest.fixture(autouse=True)
 def _workplace(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(PLUGIN)
-    stages = {"propagate": "flashdet.stages.propagate:Propagate"}
+    stages = {"propagate": "flashdet.stages.propagate.stage:Propagate"}
     monkeypatch.setattr(registry, "stages", Registry("stages", "stage kind", stages))
     monkeypatch.setattr(registry, "readers", Registry("readers", "reader", {}))
     registry.readers.add("hepmc", FakeReader, "this test")

@@ -44,7 +44,7 @@ def test_one_specialisation_per_kernel(slow: bool) -> None:
     command = [sys.executable, "-c", PROGRAM, "alice3", "minimal"]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     found = json.loads(done.stdout)
-    assert len(found["flashdet.stages.reconstruction.reconstruct"][0]) == 1  # the run reached the kernels
+    assert len(found["flashdet.stages.tracking.reconstruction.reconstruct"][0]) == 1  # the run reached the kernels
     doubled = {name: kinds for name, kinds in found.items() if any(len(types) > 1 for types in kinds)}
     unknown = {name: kinds for name, kinds in doubled.items() if name not in ALLOWED}
     assert not unknown, json.dumps(unknown, indent=2)

@@ -1,0 +1,1 @@
+"""Photon conversions in the material of a tracker layout."""

@@ -1,0 +1,1 @@
+"""Electromagnetic calorimeter: deposits, clusters, matching to tracks, hypotheses."""

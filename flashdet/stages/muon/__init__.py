@@ -1,0 +1,1 @@
+"""Muon identification behind an absorber, by maps or by a model."""

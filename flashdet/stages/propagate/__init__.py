@@ -1,0 +1,1 @@
+"""Particles offered to the tracker: choice, multiplicity, helix at the perigee."""

@@ -1,0 +1,1 @@
+"""Ring-imaging Cherenkov detectors: geometry, light, rings, hypotheses."""

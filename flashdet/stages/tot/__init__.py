@@ -1,0 +1,1 @@
+"""Energy loss in silicon: crossings, straggling, truncated means, hypotheses."""

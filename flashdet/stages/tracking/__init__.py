@@ -1,0 +1,1 @@
+"""Acceptance and smearing of tracks by lookup tables."""
