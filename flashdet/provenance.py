@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from flashdet.columns import DATA_MODEL_VERSION
 from flashdet.errors import InputError, OutputError
@@ -29,36 +29,63 @@ PACKAGES = ("flashdet", "numpy", "numba", "llvmlite", "scipy", "awkward", "uproo
 _VOLATILE = ("command", "started")
 
 
-def sha256_of(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file's bytes as 64 hexadecimal digits.
+#: How a file's bytes are summed up. XXH3 finds damage as surely as SHA-256 does and is six times as fast; it does not
+#: withstand forgery (ADR 9).
+Algorithm = Literal["xxh3-128", "sha256"]
+ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
+#: Bytes read at a time: they stay in the processor's cache until they are summed up.
+_BLOCK = 1 << 18
+
+
+def checksum_of(path: str | os.PathLike[str], algorithm: Algorithm = "xxh3-128") -> str:
+    """Checksum of a file's bytes.
 
     Parameters
     ----------
     path : path-like
+    algorithm : {"xxh3-128", "sha256"}
+        What ``xxh128sum`` or ``sha256sum`` print.
 
     Returns
     -------
     str
+        ``algorithm:hexadecimal digits``.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
     """
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    if algorithm == "sha256":
+        hasher: Any = hashlib.sha256()
+    else:
+        import xxhash
+
+        hasher = xxhash.xxh3_128()
+    block = memoryview(bytearray(_BLOCK))
+    with Path(path).open("rb", buffering=0) as file:
+        while n := file.readinto(block):
+            hasher.update(block[:n])
+    return f"{algorithm}:{hasher.hexdigest()}"
 
 
-def describe_file(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Name, size and checksum of an input file.
+def describe_file(path: str | os.PathLike[str], algorithm: Algorithm = "xxh3-128") -> dict[str, Any]:
+    """Name, size and checksum of a file.
 
     Parameters
     ----------
     path : path-like
         As the user typed it; only the last part is kept.
+    algorithm : {"xxh3-128", "sha256"}
+        See `checksum_of`.
 
     Returns
     -------
     dict
-        ``name``, ``bytes`` and ``sha256``.
+        ``name``, ``bytes`` and ``checksum``.
     """
     path = Path(path)
-    return {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    return {"name": path.name, "bytes": path.stat().st_size, "checksum": checksum_of(path, algorithm)}
 
 
 def software() -> dict[str, str]:
@@ -156,6 +183,7 @@ def write_manifest(
     counters: Mapping[str, Any],
     warnings: Sequence[str] = (),
     extra: Mapping[str, Any] | None = None,
+    algorithm: Algorithm = "xxh3-128",
 ) -> Path:
     """Write the manifest of a finished output, complete or not at all.
 
@@ -173,6 +201,8 @@ def write_manifest(
         What the user was warned of.
     extra : mapping, optional
         More entries; they may not replace any of these.
+    algorithm : {"xxh3-128", "sha256"}
+        How the output is summed up, see `checksum_of`.
 
     Returns
     -------
@@ -192,7 +222,7 @@ def write_manifest(
             **(extra or {}),
             "manifest_version": MANIFEST_VERSION,
             "data_model": DATA_MODEL_VERSION,
-            "output": describe_file(output),
+            "output": describe_file(output, algorithm),
             "n_events": n_events,
             "counters": dict(counters),
             "warnings": list(warnings),
@@ -235,13 +265,15 @@ def read_manifest(output: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content["manifest_version"]
-        checked = content["output"]["bytes"], content["output"]["sha256"]
+        checked = content["output"]["bytes"], content["output"]["checksum"].partition(":")
     except FileNotFoundError:
         raise InputError("there is no manifest beside the file", str(output), hint=f"expected {path.name}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"the manifest is damaged: {error}", str(path)) from error
     if version != MANIFEST_VERSION or not all(checked):
         raise InputError(f"manifest version {version!r}; this FlashDet reads {MANIFEST_VERSION}", str(path))
+    if checked[1][0] not in ALGORITHMS:
+        raise InputError(f"checksum by {checked[1][0]!r}; allowed: {', '.join(ALGORITHMS)}", str(path))
     return dict(content)
 
 
@@ -272,7 +304,7 @@ def verify(output: str | os.PathLike[str]) -> dict[str, Any]:
     size = output.stat().st_size
     if size != want["bytes"]:
         raise InputError(f"has {size} bytes, the manifest says {want['bytes']}", str(output), hint)
-    found = sha256_of(output)
-    if found != want["sha256"]:
-        raise InputError(f"SHA-256 is {found}, the manifest says {want['sha256']}", str(output), hint)
+    found = checksum_of(output, want["checksum"].partition(":")[0])
+    if found != want["checksum"]:
+        raise InputError(f"the checksum is {found}, the manifest says {want['checksum']}", str(output), hint)
     return manifest

@@ -134,7 +134,7 @@ def _run(job: Job, progress: Callable[[int], None] | None) -> Summary:
         "read": writer.n_particles_read,
         "written": writer.n_particles_written,
     }
-    _write_manifest(summary, path, origin, writer.left_out)
+    _write_manifest(summary, path, origin, writer.left_out, job.card.model.output.checksum)
     summary.seconds = time.perf_counter() - start
     return summary
 
@@ -199,7 +199,13 @@ def _check_output(path: Path, job: Job) -> None:
             raise OutputError("is an input of this job", str(path), "choose another name")
 
 
-def _write_manifest(summary: Summary, path: Path, origin: Mapping[str, Any], left_out: Mapping[str, str]) -> None:
+def _write_manifest(
+    summary: Summary,
+    path: Path,
+    origin: Mapping[str, Any],
+    left_out: Mapping[str, str],
+    algorithm: provenance.Algorithm,
+) -> None:
     extra = {
         "n_skipped": summary.n_skipped,
         "skipped": summary.skipped[:_LISTED],
@@ -215,6 +221,7 @@ def _write_manifest(summary: Summary, path: Path, origin: Mapping[str, Any], lef
         counters={stage: dict(counts) for stage, counts in summary.counts.items()},
         warnings=summary.warnings,
         extra=extra,
+        algorithm=algorithm,
     )
 
 
@@ -342,9 +349,10 @@ def _timed(batches: Iterator[EventBatch], summary: Summary) -> Iterator[EventBat
 @contextmanager
 def _described(job: Job) -> Iterator[Callable[[], list[dict[str, Any]]]]:
     """Function that gives the descriptions of the inputs; with several threads they are made meanwhile."""
+    algorithm = job.card.model.output.checksum
 
     def describe() -> list[dict[str, Any]]:
-        return [provenance.describe_file(i) if Path(i).is_file() else {"name": i} for i in job.inputs]
+        return [provenance.describe_file(i, algorithm) if Path(i).is_file() else {"name": i} for i in job.inputs]
 
     if job.threads == 1:
         yield describe

@@ -96,7 +96,7 @@ def _show_origin(origin: dict[str, Any]) -> None:
         f"seed: {origin['seed']}, first event {origin['first_event']}, at most {origin['max_events'] or 'all'} events"
     )
     for source in origin["inputs"]:
-        print(f"input: {source['name']}, sha256 {source.get('sha256', 'unknown')}")
+        print(f"input: {source['name']}, {source.get('checksum', 'no checksum')}")
     print(f"software: {', '.join(f'{name} {version}' for name, version in origin['software'].items())}")
 
 

@@ -38,7 +38,7 @@ class Pass:
     Attributes
     ----------
     read, write, checksums : float
-        Reading into columns; writing, closing included; checksum of the input.
+        Reading into columns; writing, closing included; checksums of input and output.
     stages : Counter
         Each stage by its name.
     n_events, n_particles, n_tracks : int
@@ -207,7 +207,7 @@ def one_pass(job: Job, pipeline: Pipeline, output: Path) -> Pass:
     begin = clock()
     for name in job.inputs:
         if Path(name).is_file():
-            provenance.describe_file(name)
+            provenance.describe_file(name, job.card.model.output.checksum)
     done.checksums = clock() - begin
     output.unlink(missing_ok=True)  # freeing the blocks of a file that is replaced is no part of a job
     begin = clock()
@@ -238,7 +238,7 @@ def one_pass(job: Job, pipeline: Pipeline, output: Path) -> Pass:
             begin = clock()
         done.write += clock() - begin
     begin = clock()
-    provenance.sha256_of(output)
+    provenance.checksum_of(output, job.card.model.output.checksum)
     done.checksums += clock() - begin
     return done
 

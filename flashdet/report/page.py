@@ -102,7 +102,7 @@ def _provenance(origin: Mapping[str, Any]) -> list[Section]:
         ("what", "name", "SHA-256 or value"),
         ("card", str(origin["card"]["name"]), str(origin["card"]["hash"])),
         ("seed", "", str(origin["seed"])),
-        *(("input", str(i["name"]), str(i.get("sha256", "unknown"))) for i in origin["inputs"]),
+        *(("input", str(i["name"]), str(i.get("checksum", "unknown"))) for i in origin["inputs"]),
     ]
     for name, found in origin["luts"].items():
         rows.append(("lookup table", str(name), str(found)))

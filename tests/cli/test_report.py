@@ -28,7 +28,7 @@ from flashdet.species import SPECIES
 ORIGIN = {
     "seed": 7,
     "card": {"name": "test.yaml", "hash": "c0ffee", "text": "detector: <test> & more"},
-    "inputs": [{"name": "gun:", "sha256": "ab"}],
+    "inputs": [{"name": "gun:", "checksum": "xxh3-128:ab"}],
     "luts": {"alice3/pion": "1234"},
     "software": {"numpy": "2"},
 }

@@ -16,7 +16,7 @@ from flashdet.io import output
 from flashdet.io.hepmc.interface import Skipped
 from flashdet.io.nano import NanoWriter
 from flashdet.io.read import read, read_header
-from flashdet.provenance import read_manifest, verify
+from flashdet.provenance import checksum_of, read_manifest, verify
 from flashdet.registry import Registry
 from flashdet.run import Job, default_output, run
 from flashdet.summary import INPUT
@@ -153,6 +153,14 @@ def test_manifest_and_header_say_which_particles_are_in_the_file():
     assert manifest["particles"]["kept"] == "tracked"
     assert manifest["particles"]["written"] == 0  # the card makes no tracks
     assert read_manifest(run(job()).output)["particles"]["kept"] == "all"
+
+
+@pytest.mark.parametrize("algorithm", ["xxh3-128", "sha256"])
+def test_the_card_says_how_inputs_and_output_are_summed_up(algorithm):
+    card = Card.load("card.yaml", [f"output.checksum={algorithm}"])
+    manifest = verify(run(job(card=card)).output)
+    for file in (manifest["output"], *manifest["provenance"]["inputs"]):
+        assert file["checksum"] == checksum_of(file["name"], algorithm)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
