@@ -375,7 +375,8 @@ def _shape_of(
 
 def _reported(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean reported covariance, and robust widths of residual over reported standard deviation."""
-    known = rows[~np.isnan(rows[:, 7:]).any(axis=1)]
+    # a fit may report variances that are not positive: it does not know
+    known = rows[~np.isnan(rows[:, 7:]).any(axis=1) & (rows[:, [7 + k for k in _DIAGONAL]] > 0.0).all(axis=1)]
     if len(known) < 7:
         return np.full(15, np.nan), np.full(5, np.nan)
     cov = known[:, 7:]

@@ -156,9 +156,11 @@ class Cells:
         res = residuals(p, t, row, charge, self.field)
         is_kept = cell >= 0
         known = np.where(row >= 0, row, 0)
-        track_ok = (row >= 0) & is_kept[known] if len(p.pdg) else np.zeros(len(row), np.bool_)
+        is_fitted = np.isfinite(t.params).all(axis=1)  # candidates whose last fit failed are in some formats
+        track_ok = (row >= 0) & is_kept[known] & is_fitted if len(p.pdg) else np.zeros(len(row), np.bool_)
         self._count(chunk, row, species, place, is_kept, track_ok, n_out)
         first = _first_tracks(row, track_ok & res.is_usable)
+        self._count_names("tracks without parameters (not found)", int((~is_fitted).sum()))
         self._count_names("tracks not usable", int((track_ok & ~res.is_usable).sum()))
         self._keep(chunk, first, row, cell, res)
 

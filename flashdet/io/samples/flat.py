@@ -1,7 +1,7 @@
 """Full simulation in flat tables: CSV, Parquet, and ROOT trees (also with one vector per event), through a mapping.
 
-Tables are read in pieces; a chunk ends where an event does, so both tables must be sorted by event. What the columns
-mean is said by `flashdet.io.samples.mapping`.
+Tables are read in pieces; a chunk ends where an event does, so both tables must be sorted by event (ROOT trees with one
+entry per event may come in any order). What the columns mean is said by `flashdet.io.samples.mapping`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flashdet.errors import InputError
-from flashdet.io.samples.mapping import SampleMap, TableMap
+from flashdet.io.samples.mapping import ParticleMap, SampleMap, TrackMap
 from flashdet.io.samples.parameters import charged_density, local_of_perigee
 from flashdet.lut.sample import SampleChunk, SampleParticles, SampleTracks, mixed
 from flashdet.units import UNITS
 
 Columns = dict[str, NDArray[Any]]
+Where = ParticleMap | TrackMap
 #: Event number of rows in files that are one event.
 _ONLY = "#event"
 
@@ -94,7 +95,7 @@ def read_flat(particles: Path, tracks: Path, mapping: SampleMap) -> Iterator[Sam
         *([p.event] if p.event else []),
     ]
     track_names = [*_names(t.label), *t.columns, *t.covariance, *t.errors]
-    track_names += [name for name in (t.category, t.event) if name]
+    track_names += [name for name in (t.category, t.preference, t.event) if name]
     streams = (
         _Stream(_pieces(particles, p, names, mapping.rows), p.event, particles),
         _Stream(_pieces(tracks, t, track_names, mapping.rows), t.event, tracks),
@@ -152,7 +153,7 @@ class _Stream:
 
 
 # --- pieces of tables ------------------------------------------------------------------------------------------------
-def _pieces(path: Path, table: TableMap, names: list[str], rows: int) -> Generator[Columns, None, None]:
+def _pieces(path: Path, table: Where, names: list[str], rows: int) -> Generator[Columns, None, None]:
     """Columns of a table, some rows at a time."""
     wanted = list(dict.fromkeys(names))
     readers = {".csv": _csv, ".gz": _csv, ".root": _root, ".parquet": _parquet}
@@ -160,7 +161,7 @@ def _pieces(path: Path, table: TableMap, names: list[str], rows: int) -> Generat
     if reader is None:
         raise InputError(f"tables end in {', '.join(readers)}", str(path))
     try:
-        yield from reader(path, table.tree, wanted, rows)
+        yield from reader(path, table, wanted, rows)
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -168,7 +169,7 @@ def _pieces(path: Path, table: TableMap, names: list[str], rows: int) -> Generat
         raise InputError(f"cannot be read: {message}", str(path), f"columns asked for: {', '.join(wanted)}") from error
 
 
-def _csv(path: Path, _tree: str | None, names: list[str], rows: int) -> Generator[Columns, None, None]:
+def _csv(path: Path, _table: Where, names: list[str], rows: int) -> Generator[Columns, None, None]:
     import pandas as pd
 
     with pd.read_csv(path, usecols=names, chunksize=rows) as pieces:
@@ -176,7 +177,7 @@ def _csv(path: Path, _tree: str | None, names: list[str], rows: int) -> Generato
             yield {name: frame[name].to_numpy() for name in names}
 
 
-def _parquet(path: Path, _tree: str | None, names: list[str], rows: int) -> Generator[Columns, None, None]:
+def _parquet(path: Path, _table: Where, names: list[str], rows: int) -> Generator[Columns, None, None]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
@@ -184,19 +185,23 @@ def _parquet(path: Path, _tree: str | None, names: list[str], rows: int) -> Gene
             yield {name: batch[name].to_numpy(zero_copy_only=False) for name in names}
 
 
-def _root(path: Path, tree: str | None, names: list[str], rows: int) -> Generator[Columns, None, None]:
+def _root(path: Path, table: Where, names: list[str], rows: int) -> Generator[Columns, None, None]:
     import awkward as ak
     import uproot
 
-    if tree is None:
+    if table.tree is None:
         raise InputError("is a ROOT file, and the mapping names no tree", str(path))
     with uproot.open(path, handler=uproot.MemmapSource) as file:
-        for events in file[tree].iterate(names, step_size=rows):
-            jagged = [name for name in names if events[name].ndim > 1]
-            if not jagged:
-                yield {name: ak.to_numpy(events[name]) for name in names}
-                continue
-            # one entry per event: what is no vector holds for all rows of the event
+        tree = file[table.tree]
+        jagged = [name for name in names if _is_vector(tree, name)]
+        if not jagged:
+            for rows_read in tree.iterate(names, step_size=rows):
+                yield {name: ak.to_numpy(rows_read[name]) for name in names}
+            return
+        # one entry per event: what is no vector holds for all rows of the event
+        step = max(1, tree.num_entries_for(8 * rows * len(names), names))
+        for first, entries in _entries(tree, table.event, step):
+            events = tree.arrays(names, entry_start=first, entry_stop=first + int(entries.max()) + 1)[entries]
             counts = ak.to_numpy(ak.num(events[jagged[0]]))
             yield {
                 name: ak.to_numpy(ak.flatten(events[name]))
@@ -204,6 +209,25 @@ def _root(path: Path, tree: str | None, names: list[str], rows: int) -> Generato
                 else np.repeat(ak.to_numpy(events[name]), counts)
                 for name in names
             }
+
+
+def _is_vector(tree: Any, name: str) -> bool:
+    """True for a branch of a TTree, or a field of an RNTuple, with any number of values per entry."""
+    return any(mark in tree[name].typename for mark in ("vector", "["))
+
+
+def _entries(tree: Any, event: str | None, step: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Some entries of a tree at a time, in the order of their events: the first to read, and which after it.
+
+    Jobs of several threads write events as they finish; they are out of order by no more than the threads, so that
+    little is read in vain.
+    """
+    order = np.arange(tree.num_entries)
+    if event is not None:
+        order = np.argsort(tree[event].array(library="np"), kind="stable")
+    for start in range(0, len(order), step):
+        piece = order[start : start + step]
+        yield int(piece.min()), piece - piece.min()
 
 
 # --- chunks ----------------------------------------------------------------------------------------------------------
@@ -230,6 +254,9 @@ def _tracks(tracks: Columns, mapping: SampleMap, source: str) -> SampleTracks:
     if n == 0:
         integers = np.zeros(0, np.int64)
         return SampleTracks(integers, integers, integers, np.zeros((0, 7)), np.zeros((0, 15)))
+    if t.preference:
+        order = np.argsort(tracks[t.preference], kind="stable")
+        tracks = {name: values[order] for name, values in tracks.items()}
     length, momentum = UNITS[mapping.length][1], UNITS[mapping.momentum][1]
     scale = np.array([length, length, 1.0, 1.0, 1.0 / momentum])
     params = np.stack([_number(tracks[name]) for name in t.columns], axis=1)

@@ -61,6 +61,8 @@ class TrackMap(TableMap):
     """Column with the kind of the track; its values are those of ``categories``."""
     categories: dict[str, int | str] = Field(default_factory=_one_kind)
     """Names of the kinds, and the value of the column for each."""
+    preference: str | None = None
+    """Column that tells which of several tracks of a particle is taken: the lowest number; none: the first row."""
     parameters: Literal["local", "perigee"]
     """``local``: x, alpha, y, z, snp, tgl, q/pt of ALICE; ``perigee``: d0, z0, phi, theta, q/p of ACTS, at the z
     axis."""
