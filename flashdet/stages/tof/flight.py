@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flashdet.kernels.arc import arc_to_cylinder
 from flashdet.kernels.gradients import path_to_cylinder, path_to_plane, variance
-from flashdet.kernels.helix import REACHED, cross_cylinder, curvature
-from flashdet.kernels.jit import kernel
+from flashdet.kernels.helix import curvature
+from flashdet.kernels.jit import bare_kernel, kernel
 from flashdet.stages.pid import (
     CHARGE,
     MASS,
@@ -23,12 +24,33 @@ from flashdet.stages.pid import (
     by_species,
     log_momentum_covariance,
     log_momentum_variance,
-    rigidity,
 )
 from flashdet.stages.surface import CYLINDER
 from flashdet.units import C_LIGHT
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+#: Tracks of a block: what is known of their hits stays in the first two levels of cache.
+BLOCK = 128
+_U = np.uint64
+#: Where quantities of the hits start in the scratch array (see :mod:`.hits`): parameters, radius or z of the surface,
+#: path, its gradient, inverse square of the rigidity, moments, expected time and error; 15 covariances.
+_Y, _Z, _SNP, _TGL, _Q, _PLACE, _PATH, _G0, _G1, _G2, _G3, _G4, _P2, _V0, _V1, _V2, _TIME, _ERROR, _COV = (
+    _U(i * BLOCK) for i in range(19)
+)
+_N_NUMBERS = 18 + 15
+
+
+class Tracks(NamedTuple):
+    """Columns of measured tracks, see :data:`flashdet.columns.TRACK`."""
+
+    y: Floats
+    z: Floats
+    snp: Floats
+    tgl: Floats
+    q_over_pt: Floats
+    cov: Floats
 
 
 # --- physics ---------------------------------------------------------------------------------------------------------
@@ -50,6 +72,25 @@ def time_of_flight(path: Floats, momentum: Floats, mass: float | Floats) -> Floa
         Time [ns].
     """
     return path / C_LIGHT * np.sqrt(1.0 + np.square(mass / momentum))
+
+
+class Flights(NamedTuple):
+    """What measured tracks let expect at the surfaces that they hit.
+
+    Attributes
+    ----------
+    has_signal : (n,) bool
+        Whether the measured track reaches the surface of its hit.
+    path : (n,) float64
+        Path [cm]; NaN without a surface or if the measured track does not reach it.
+    expected, expected_error : (n_species, n) float64
+        Times and errors [ns], NaN as the path.
+    """
+
+    has_signal: NDArray[np.bool_]
+    path: Floats
+    expected: Floats
+    expected_error: Floats
 
 
 def expect_times(
@@ -75,21 +116,22 @@ def expect_times(
 
     Returns
     -------
-    path : (n,) float64
-        Path [cm]; NaN without a surface or if the measured track does not reach it.
-    expected, expected_error : (n_species, n) float64
-        Times and errors [ns], NaN as the path.
+    path, expected, expected_error : array
+        As in :class:`Flights`.
     """
     n = len(surface)
-    path, expected, error = np.empty(n), np.empty((N_SPECIES, n)), np.empty((N_SPECIES, n))
-    # rigidity, variance of the path, covariance of path and log p, variance of log p
-    moments = np.empty((4, n))
-    _path_kernel(
-        surface, track["y"], track["z"], track["snp"], track["tgl"], track["q_over_pt"], track["cov"],
-        float(bz), surfaces, path, moments,
-    )  # fmt: skip
-    _expect_kernel(path, moments, expected, error)
-    return path, expected, error
+    out = Flights(np.empty(n, np.bool_), np.empty(n), np.empty((N_SPECIES, n)), np.empty((N_SPECIES, n)))
+    fill_flights(track, surface, bz, surfaces, out)
+    return out.path, out.expected, out.expected_error
+
+
+def fill_flights(
+    track: Mapping[str, NDArray[Any]], surface: NDArray[np.int8], bz: float, surfaces: Floats, out: Flights
+) -> int:
+    """Fill `out` as :func:`expect_times` and return how many hits the measured tracks do not reach."""
+    tracks = Tracks(*(track[name] for name in Tracks._fields))
+    number, row = np.empty(_N_NUMBERS * BLOCK), np.empty(BLOCK, np.int64)
+    return int(_flight_kernel(surface, tracks, float(bz), surfaces, number, row, out))
 
 
 def pulls(
@@ -153,55 +195,119 @@ def timed_columns(
 
 
 # --- kernel ----------------------------------------------------------------------------------------------------------
-@kernel
-def _path_kernel(
-    surface: NDArray[np.int8], y: Floats, z: Floats, snp: Floats, tgl: Floats, q_over_pt: Floats,
-    cov: Floats, bz: float, surfaces: Floats, path: Floats, moments: Floats,
-) -> None:  # fmt: skip
-    for i in range(len(surface)):
-        # NaN also into the moments: memory as it comes may hold NaNs of other bits, which would travel on
-        path[i], moments[0, i], moments[1, i], moments[2, i], moments[3, i] = np.nan, np.nan, np.nan, np.nan, np.nan
-        if surface[i] < 0:
+@bare_kernel
+def _gather(
+    begin: int, n: int, kind: float, surface: NDArray[np.int8], tracks: Tracks, surfaces: Floats, number: Floats,
+    row: Integers,
+) -> int:  # fmt: skip
+    """Note the tracks of a block that hit a surface of one kind, with their parameters; return how many."""
+    m = 0
+    for at in range(begin, begin + n):
+        if surface[at] < 0 or surfaces[surface[at], 0] != kind:
             continue
-        # all in the local frame: the surfaces are symmetric about the z axis, so alpha does not matter
-        k, layer = curvature(q_over_pt[i], bz), surface[i]
-        slope = math.sqrt(1.0 + tgl[i] * tgl[i])
-        if surfaces[layer, 0] == CYLINDER:
-            cos_phi = math.sqrt(1.0 - snp[i] * snp[i])
-            status, s, hit_u, hit_w, _ = cross_cylinder(
-                0.0, y[i], z[i], cos_phi, snp[i], tgl[i], k, surfaces[layer, 1]
-            )  # fmt: skip
-            if status != REACHED:
-                continue
-            length = s * slope
-            gradient = path_to_cylinder(y[i], 0.0, snp[i], tgl[i], q_over_pt[i], bz, hit_u, hit_w, length)
-        else:
-            s = (surfaces[layer, 1] - z[i]) / tgl[i]
-            if not 0.0 < s < np.inf:
-                continue
-            length = s * slope
-            gradient = path_to_plane(tgl[i], length)
-        path[i] = length
-        moments[0, i] = rigidity(tgl[i], q_over_pt[i])
-        moments[1, i] = variance(gradient, cov[i])
-        moments[2, i] = log_momentum_covariance(gradient, tgl[i], q_over_pt[i], cov[i])
-        moments[3, i] = log_momentum_variance(tgl[i], q_over_pt[i], cov[i])
+        j, cov = _U(m), tracks.cov[at]
+        row[m] = at
+        number[j + _Y], number[j + _Z], number[j + _SNP] = tracks.y[at], tracks.z[at], tracks.snp[at]
+        number[j + _TGL], number[j + _Q], number[j + _PLACE] = (
+            tracks.tgl[at], tracks.q_over_pt[at], surfaces[surface[at], 1],
+        )  # fmt: skip
+        for c in range(15):
+            number[j + _COV + _U(c * BLOCK)] = cov[c]
+        m += 1
+    return m
 
 
-@kernel
-def _expect_kernel(path: Floats, moments: Floats, expected: Floats, error: Floats) -> None:
-    # apart from the loop over tracks so that the compiler uses vector instructions (half the time of one loop)
-    for h in range(expected.shape[0]):
-        mass = MASS[h] / CHARGE[h]
-        for i in range(expected.shape[1]):
-            ratio = mass / moments[0, i]
-            square = ratio * ratio
-            slowness = math.sqrt(1.0 + square)
-            push = path[i] * square / slowness
-            spread = slowness * (slowness * moments[1, i] - 2.0 * push * moments[2, i]) + push * push * moments[3, i]
-            expected[h, i] = path[i] * slowness / C_LIGHT
-            # rounding may leave a vanishing variance below zero; NaN stays NaN
-            error[h, i] = math.sqrt(0.0 if spread < 0.0 else spread) / C_LIGHT
+@bare_kernel
+def _to_cylinders(m: int, bz: float, number: Floats) -> None:
+    """Paths to cylinders and their gradients, all in the local frame: the surfaces are symmetric about the z axis."""
+    for j in range(_U(m)):
+        y, snp, tgl, q_over_pt = number[j + _Y], number[j + _SNP], number[j + _TGL], number[j + _Q]
+        cosine, k = math.sqrt(1.0 - snp * snp), curvature(q_over_pt, bz)
+        radius = number[j + _PLACE]
+        s, (along, across), (hit_u, hit_w) = arc_to_cylinder(y * snp, y * cosine, k, radius)
+        length = s * math.sqrt(1.0 + tgl * tgl) if y * y < radius * radius else math.nan
+        scale = 1.0 / math.sqrt(along * along + across * across)
+        cos_alpha, sin_alpha = (cosine * across + snp * along) * scale, (snp * across - cosine * along) * scale
+        hit_x, hit_y = hit_u * cos_alpha - hit_w * sin_alpha, hit_u * sin_alpha + hit_w * cos_alpha
+        gradient = path_to_cylinder(y, 0.0, snp, tgl, q_over_pt, bz, hit_x, hit_y, length)
+        number[j + _PATH], number[j + _G0], number[j + _G1] = length, gradient[0], gradient[1]
+        number[j + _G2], number[j + _G3], number[j + _G4] = gradient[2], gradient[3], gradient[4]
+
+
+@bare_kernel
+def _to_discs(m: int, number: Floats) -> None:
+    """Paths to discs and their gradients."""
+    for j in range(_U(m)):
+        tgl = number[j + _TGL]
+        s = (number[j + _PLACE] - number[j + _Z]) / tgl
+        length = s * math.sqrt(1.0 + tgl * tgl) if (s > 0.0) & (s < math.inf) else math.nan
+        gradient = path_to_plane(tgl, length)
+        number[j + _PATH], number[j + _G0], number[j + _G1] = length, gradient[0], gradient[1]
+        number[j + _G2], number[j + _G3], number[j + _G4] = gradient[2], gradient[3], gradient[4]
+
+
+@bare_kernel
+def _set_moments(m: int, number: Floats) -> None:
+    """Inverse square of the rigidity, variance of the path, its covariance with log p, variance of log p."""
+    for j in range(_U(m)):
+        tgl, q_over_pt = number[j + _TGL], number[j + _Q]
+        gradient = number[j + _G0], number[j + _G1], number[j + _G2], number[j + _G3], number[j + _G4]
+        cov: Any = (
+            number[j + _COV], number[j + _COV + _U(BLOCK)], number[j + _COV + _U(2 * BLOCK)],
+            number[j + _COV + _U(3 * BLOCK)], number[j + _COV + _U(4 * BLOCK)], number[j + _COV + _U(5 * BLOCK)],
+            number[j + _COV + _U(6 * BLOCK)], number[j + _COV + _U(7 * BLOCK)], number[j + _COV + _U(8 * BLOCK)],
+            number[j + _COV + _U(9 * BLOCK)], number[j + _COV + _U(10 * BLOCK)], number[j + _COV + _U(11 * BLOCK)],
+            number[j + _COV + _U(12 * BLOCK)], number[j + _COV + _U(13 * BLOCK)], number[j + _COV + _U(14 * BLOCK)],
+        )  # fmt: skip
+        number[j + _P2] = q_over_pt * q_over_pt / (1.0 + tgl * tgl)
+        number[j + _V0] = variance(gradient, cov)
+        number[j + _V1] = log_momentum_covariance(gradient, tgl, q_over_pt, cov)
+        number[j + _V2] = log_momentum_variance(tgl, q_over_pt, cov)
+
+
+@bare_kernel
+def _expect(m: int, mass: float, number: Floats) -> None:
+    """Expected times and their errors under one hypothesis, for mass over charge."""
+    for j in range(_U(m)):
+        path, square = number[j + _PATH], mass * mass * number[j + _P2]
+        slowness2 = 1.0 + square
+        push = path * square
+        spread = slowness2 * number[j + _V0] - 2.0 * push * number[j + _V1] + push * push / slowness2 * number[j + _V2]
+        number[j + _TIME] = path * math.sqrt(slowness2) / C_LIGHT
+        # rounding may leave a vanishing variance below zero; NaN stays NaN
+        number[j + _ERROR] = math.sqrt(0.0 if spread < 0.0 else spread) / C_LIGHT
+
+
+@bare_kernel
+def _flight_kernel(
+    surface: NDArray[np.int8], tracks: Tracks, bz: float, surfaces: Floats, number: Floats, row: Integers, out: Flights
+) -> int:  # fmt: skip
+    expected, error, n_rows, n_missed = out.expected, out.expected_error, len(surface), 0
+    for begin in range(0, n_rows, BLOCK):
+        n = min(BLOCK, n_rows - begin)
+        end = begin + n
+        out.has_signal[begin:end], out.path[begin:end] = False, math.nan
+        for h in range(N_SPECIES):
+            expected[h, begin:end] = math.nan
+            error[h, begin:end] = math.nan
+        for kind in range(2):
+            m = _gather(begin, n, float(kind), surface, tracks, surfaces, number, row)
+            if m == 0:
+                continue
+            if kind == CYLINDER:
+                _to_cylinders(m, bz, number)
+            else:
+                _to_discs(m, number)
+            _set_moments(m, number)
+            for j in range(_U(m)):
+                path = number[j + _PATH]
+                out.path[row[j]], out.has_signal[row[j]] = path, path == path
+                n_missed += path != path
+            for h in range(N_SPECIES):
+                _expect(m, MASS[h] / CHARGE[h], number)
+                for j in range(_U(m)):
+                    expected[h, row[j]], error[h, row[j]] = number[j + _TIME], number[j + _ERROR]
+    return n_missed
 
 
 @kernel

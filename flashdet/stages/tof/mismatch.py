@@ -153,7 +153,8 @@ def template_table(template: tuple[TemplateNode, ...]) -> Floats:
 def mismatch_hits(
     track: Mapping[str, NDArray[Any]], offsets: Integers, event: Mapping[str, NDArray[Any]], bz: float,
     surfaces: Floats, hits: tuple[NDArray[np.int8], Floats, Floats], config: Mismatch, draw: Draw,
-) -> NDArray[np.bool_]:  # fmt: skip
+    is_wrong: NDArray[np.bool_],
+) -> None:  # fmt: skip
     """Replace times of hits by those of others, in place.
 
     Parameters
@@ -174,14 +175,10 @@ def mismatch_hits(
         The model.
     draw : Draw
         Random numbers.
-
-    Returns
-    -------
-    (n,) bool
-        True where the time is not that of the track's own hit.
+    is_wrong : (n,) bool
+        False; becomes true where the time is not that of the track's own hit.
     """
     surface, path, time = hits
-    is_wrong = np.zeros(len(surface), np.bool_)
     if isinstance(config, TemplateMismatch):
         _template_kernel(
             offsets, event["key"], event["vt"] + event["collision_time"], track["particle_index"], track["vx_true"],
@@ -189,7 +186,7 @@ def mismatch_hits(
             track["charge_true"], float(bz), surface, path, config.probability, template_table(config.template),
             draw.key, time, is_wrong,
         )  # fmt: skip
-        return is_wrong
+        return
     n = len(surface)
     _occupancy_kernel(
         offsets, event["key"], track["particle_index"], track["y"], track["z"], track["snp"], track["tgl"],
@@ -197,7 +194,6 @@ def mismatch_hits(
         config.position_error, np.empty((len(surfaces), _N_RINGS), np.int64), np.empty(n), np.empty(n, np.int64),
         draw.key, time.copy(), time, is_wrong,
     )  # fmt: skip
-    return is_wrong
 
 
 # --- kernel ----------------------------------------------------------------------------------------------------------

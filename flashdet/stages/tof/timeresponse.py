@@ -17,7 +17,7 @@ from pydantic import Field, TypeAdapter, WrapValidator
 
 from flashdet.config import StrictModel, Time
 from flashdet.kernels.jit import inline
-from flashdet.kernels.philox import normals, uniforms
+from flashdet.kernels.philox import uniforms
 
 Floats = NDArray[np.float64]
 
@@ -229,17 +229,18 @@ def quantile(table: Floats, u: float) -> float:
 
 @inline
 def draw_error(
-    sigma: float, tail: int, table: Floats, fraction: float, decay: float, key: np.uint64, event_key: np.uint64,
-    index: int, slot: int,
-) -> float:  # fmt: skip
-    """Error of one time [ns]; uses the slots `slot` and `slot` + 1.
+    normal: float, sigma: float, response: Response, key: np.uint64, event_key: np.uint64, index: int, slot: int
+) -> float:
+    """Error of one time [ns]; uses the slot for tails.
 
     Parameters
     ----------
+    normal : float
+        Standard normal number.
     sigma : float
         Core width [ns].
-    tail, table, fraction, decay
-        Of :class:`Response`.
+    response : Response
+        Time response of the detector.
     key, event_key, index, slot
         Of :mod:`flashdet.kernels.philox`.
 
@@ -247,13 +248,9 @@ def draw_error(
     -------
     float
     """
-    if tail == Q_GAUSSIAN:
-        u, _ = uniforms(key, event_key, index, slot + 1)
-        return sigma * quantile(table, u)
-    error, _ = normals(key, event_key, index, slot)
-    error *= sigma
-    if tail == EXPONENTIAL:
-        u, v = uniforms(key, event_key, index, slot + 1)
-        if u < fraction:
-            error -= decay * math.log(v)
-    return error
+    if response.tail == GAUSSIAN:
+        return sigma * normal
+    u, v = uniforms(key, event_key, index, slot)
+    if response.tail == Q_GAUSSIAN:
+        return sigma * quantile(response.table, u)
+    return sigma * normal - (response.decay * math.log(v) if u < response.fraction else 0.0)
