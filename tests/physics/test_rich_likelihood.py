@@ -11,7 +11,7 @@ from flashdet.rng import Draw
 from flashdet.species import SPECIES, SPECIES_MASS
 from flashdet.stages.base import Setup
 from flashdet.stages.rich.config import RichConfig
-from flashdet.stages.rich.likelihood import no_ring
+from flashdet.stages.rich.likelihood import MANY, few, many
 from flashdet.stages.rich.optics import cherenkov_angle
 from flashdet.stages.rich.stage import Rich
 
@@ -43,13 +43,21 @@ def poisson(n, mean):
     return n * math.log(mean) - mean - math.lgamma(n + 1)
 
 
-@pytest.mark.parametrize("threshold", [1, 2, 3, 4, 5, 17, 60, 125, 423])
+@pytest.mark.parametrize("threshold", [1, 2, 3, 4, 5, 17, MANY - 1])
 def test_probability_of_too_few_photons(threshold):
-    """Both sums, down and up, against SciPy; to nine digits also where it is as small as outliers make it matter."""
     means = np.append(np.geomspace(1e-3, 5, 40), threshold * np.linspace(0.3, 3, 80))
-    found = [no_ring(mean, threshold) for mean in means]
-    np.testing.assert_allclose(found, stats.poisson.cdf(threshold - 1, means), rtol=1e-9, atol=1e-14)
-    assert no_ring(0.0, threshold) == 1
+    found = [few(mean, threshold) for mean in means]
+    np.testing.assert_allclose(found, stats.poisson.cdf(threshold - 1, means), rtol=1e-13)
+    assert few(0.0, threshold) == 1
+
+
+@pytest.mark.parametrize("threshold", [MANY, 23, 60, 125, 423, 2000])
+def test_probability_of_fewer_than_many_photons(threshold):
+    """The expansion on both sides of the threshold, at it, where its two forms of eta meet, and far away."""
+    near = threshold * (1 + np.array([-1.0001e-2, -0.9999e-2, -1e-5, -1e-12, 0, 1e-12, 1e-5, 0.9999e-2, 1.0001e-2]))
+    means = np.concatenate([[0.0, 1e-310, 1e-3], near, threshold * np.linspace(0.01, 5, 500)])
+    found = [many(mean, float(threshold)) for mean in means]
+    np.testing.assert_allclose(found, stats.poisson.cdf(threshold - 1, means), rtol=0, atol=2e-11)
 
 
 def test_closed_form_of_a_ring():

@@ -1,7 +1,8 @@
 """What a ring says about the mass: expected angles, distances in standard deviations, log-likelihoods.
 
 Only measured values enter: track parameters with their covariance, the ring, and the expected background. Rings are
-made in :mod:`.rings`, the parts of the likelihood are in :mod:`.likelihood`.
+made in :mod:`.rings` and measured in :mod:`.measured`, the parts of the likelihood are in :mod:`.likelihood`, missing
+rings in :mod:`.missing`.
 
 The tracker measures 1/p, and sin^2(theta) = 1 - (1 + m^2/p^2)/n^2 is nearly linear in it, while theta itself is a
 square root near the threshold. The error of the expected angle therefore is that of sin^2(theta) divided by the slope
@@ -9,7 +10,9 @@ between the expected and the measured angle: sin^2(a) - sin^2(b) = sin(a + b) si
 the usual derivative; near it, pulls keep their unit width.
 
 The kernel goes through the tracks in blocks and through the hypotheses in each of them: what does not depend on the
-hypothesis is computed once and stays in the fastest cache.
+hypothesis is computed once, and columns are written while they are in the cache. Half to three quarters of all
+combinations are below threshold: in a block, tracks are sorted by the number of hypotheses under which they may
+radiate, so that those of any hypothesis are the first ones.
 """
 
 from __future__ import annotations
@@ -22,72 +25,101 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flashdet.kernels.elementary import cosine_and_sine, exp, log
+from flashdet.kernels.elementary import exp, log
 from flashdet.kernels.factorial import log_factorial
 from flashdet.kernels.jit import bare_kernel, inline
 from flashdet.stages.pid import CHARGE, MASS, N_SPECIES
+from flashdet.stages.rich.blocks import (
+    ANGLE,
+    BEST,
+    BLOCK,
+    COSINE,
+    COUNT,
+    ERROR,
+    EXPECTED,
+    LIMIT,
+    MEAN,
+    N_COMPARED,
+    N_SIGMA,
+    NOISE,
+    PULL,
+    SINE,
+    SLOW,
+    VALUE,
+    VARIANCE,
+    WEIGHT,
+    YIELD,
+    gather,
+)
 from flashdet.stages.rich.config import RichConfig
 from flashdet.stages.rich.crossing import Crossings
-from flashdet.stages.rich.likelihood import (
-    NEAR,
-    light,
-    log_flat,
-    log_gas,
-    log_ratio,
-    no_ring,
-    positive_part,
-    steepest,
-)
-from flashdet.stages.rich.optics import ARC_LIMIT, INDEX, PHOTONS, small_angle
+from flashdet.stages.rich.likelihood import MANY, NEAR, log_flat, log_gas, log_ratio, steepest
+from flashdet.stages.rich.measured import measure
+from flashdet.stages.rich.missing import gather_missing, log_missing
+from flashdet.stages.rich.optics import ARC_LIMIT, EDGES, FREE, INDEX, small_angle
 from flashdet.stages.rich.rings import Rings
 from flashdet.stages.rich.tiles import Geometry
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
-#: (m/z)^2 of each hypothesis.
-_SLOWNESS = np.square(MASS / CHARGE)
-_SLOWNESS.flags.writeable = False
-#: Tracks of a block.
-_BLOCK = 128
-#: Places of the values of a block, one per track. What the hypotheses share: bend/p^2 and 1 - bend with bend = 1/n^2,
-#: twice the relative error of the momentum, the angle of the ring with its sine, cosine and variance.
-_SLOW, _LIMIT, _ERROR, _ANGLE, _SINE, _COSINE, _VARIANCE = (i * _BLOCK for i in range(7))
-#: For the likelihood: that of other rings, shares of outliers and ghosts among them, photons found, yield of an own
-#: ring, background, and the log-density of the ring, were its photons expected, over that of other rings.
-_OTHER, _OUTLIER, _GHOST, _COUNT, _YIELD, _NOISE, _SCALE = (i * _BLOCK for i in range(7, 14))
-#: Of one hypothesis: expected angle, distance in standard deviations, inverse of these, pull squared, best sin^2,
-#: highest sin^2 that the momentum allows, mean photons, log-likelihood.
-_EXPECTED, _N_SIGMA, _WEIGHT, _PULL, _BEST, _HIGHEST, _MEAN, _VALUE = (i * _BLOCK for i in range(14, 22))
-#: What these are made of, in the places of what comes later: index, slope, charge/pt and their covariances;
-#: log-densities of outliers and ghosts, and of the photons of a ring, were they expected.
-_INDEX, _TGL, _Q_OVER_PT, _COV9, _COV13, _COV14 = (i * _BLOCK for i in range(14, 20))
-_FLAT, _FLAT_GHOST, _STEEPEST = (i * _BLOCK for i in range(14, 17))
-_N_VALUES = 22 * _BLOCK
+#: Hypotheses by rising m/|z|, and in this order (m/z)^2, its inverse and z^2.
+_ORDER = np.argsort(MASS / CHARGE, kind="stable")
+_SLOWNESS = np.square(MASS / CHARGE)[_ORDER]
+_FASTEST, _CHARGE = 1.0 / _SLOWNESS, np.square(CHARGE)[_ORDER]
+for _constant in (_ORDER, _SLOWNESS, _FASTEST, _CHARGE):
+    _constant.flags.writeable = False
+#: Places of a block for the likelihood of rings: that of other rings, shares of outliers and ghosts among them, and the
+#: log-density of the ring, were its photons expected, over that of other rings.
+_OTHER, _OUTLIER, _GHOST, _SCALE = (i * BLOCK for i in range(N_COMPARED, N_COMPARED + 4))
+#: What these are made of, in the places of what comes later: index, slope, charge/pt and their covariances; bend/p^2, 1
+#: - bend, twice the relative error before they are sorted; log-densities of outliers and ghosts, and of the photons of
+#: a ring, were they expected.
+_INDEX, _TGL, _Q_OVER_PT, _COV9, _COV13, _COV14 = EXPECTED, N_SIGMA, WEIGHT, PULL, BEST, MEAN
+_RAW_SLOW, _RAW_LIMIT, _RAW_ERROR, _RANK = _OTHER, _OUTLIER, _GHOST, VALUE
+_FLAT, _FLAT_GHOST, _STEEPEST = EXPECTED, N_SIGMA, WEIGHT
+_N_VALUES = (N_COMPARED + 4) * BLOCK
+#: Rows of the columns of a result: angle, its error, then those of each hypothesis.
+_ANGLE_ROW, _ERROR_ROW, _EXPECTED_ROWS = 0, 1, 2
+_N_SIGMA_ROWS, _LIKELIHOOD_ROWS = _EXPECTED_ROWS + N_SPECIES, _EXPECTED_ROWS + 2 * N_SPECIES
+#: Buckets of tracks of a block with a ring, without one and few photons asked for, and many: by hypotheses.
+_N_BUCKETS = N_SPECIES + 1
 
 
 @dataclass(frozen=True)
-class Hypotheses:
-    """Every species compared with every ring; all arrays (n_species, n).
+class Comparison:
+    """The columns of all tracks.
 
     Attributes
     ----------
-    expected : float64
+    expected : (n_species, n) float64
         Expected angle [rad], NaN below threshold and outside the acceptance.
-    n_sigma : float64
+    n_sigma : (n_species, n) float64
         Distance of the measured angle in standard deviations, those of angle and momentum; NaN where an input is.
-    log_likelihood : float64
-        Up to a constant of the track, always finite; 0 outside the acceptance. Not filled if it is not asked for.
+    log_likelihood : (n_species, n) float64
+        Up to a constant of the track, always finite; 0 outside the acceptance. No rows if it is not asked for.
+    angle, angle_error : (n,) float64
+        Measured angle and its error [rad], NaN without a ring.
+    n_photons : (n,) int32
+        Detected photons of the radiator.
+    has_acceptance, has_signal : (n,) bool
+        The track crosses a radiator; a ring is found.
     """
 
     expected: Floats
     n_sigma: Floats
     log_likelihood: Floats
+    angle: Floats
+    angle_error: Floats
+    n_photons: NDArray[np.int32]
+    has_acceptance: Flags
+    has_signal: Flags
 
 
 def compare_hypotheses(
     track: Mapping[str, NDArray[Any]], rings: Rings, crossings: Crossings, geometry: Geometry, config: RichConfig
-) -> Hypotheses:
+) -> Comparison:
     """Compare rings and missing rings with every hypothesis.
 
     With b expected background photons in the window w around the ring and N expected photons, the likelihood of a ring
@@ -110,112 +142,167 @@ def compare_hypotheses(
 
     Returns
     -------
-    Hypotheses
+    Comparison
     """
-    n = len(rings.angle)
-    # one block of memory instead of three: it comes in huge pages, which saves 100 ns per track in large batches
-    result = Hypotheses(*np.empty((3, N_SPECIES, n)))
-    for values, outside in ((result.expected, np.nan), (result.n_sigma, np.nan), (result.log_likelihood, 0.0)):
-        values.fill(outside)
+    n = len(track["tgl"])
+    # one block of memory instead of many: see flashdet.pipeline; every page of it is written once
+    columns = np.empty((_LIKELIHOOD_ROWS + (N_SPECIES if config.likelihood else 0), n))
+    n_photons, flags = np.empty(n, np.int32), np.empty((2, n), np.bool_)
     gas = config.gas
     index, yield_ = (1.0, 0.0) if gas is None else (gas.refractive_index, gas.photon_yield * gas.length)
     optics, outliers = geometry.optics, config.outlier_fraction
     is_wide = bool(1.0 - 1.0 / optics[:, INDEX].max() ** 2 > ARC_LIMIT)
     _compare_kernel(
         crossings.rows, track["tgl"], track["q_over_pt"], track["cov"], crossings.optic, crossings.u, crossings.v,
-        optics, rings.n_photons, rings.has_signal, rings.angle, rings.angle_error, rings.density, rings.kept,
-        rings.background, rings.threshold, rings.n_gas, index, yield_, outliers, log_flat(optics, outliers),
-        config.likelihood, is_wide, np.empty(_N_VALUES), np.empty(_BLOCK, np.int64),
-        result.expected, result.n_sigma, result.log_likelihood,
+        optics, rings.n_photons, rings.found, rings.angle, rings.density, rings.threshold, rings.n_gas, index, yield_,
+        outliers, log_flat(optics, outliers), config.likelihood, is_wide, bool(optics[0, EDGES] == FREE),
+        np.empty(_N_VALUES), np.empty((2, BLOCK), np.int64), np.empty(3 * _N_BUCKETS, np.int64),
+        columns, n_photons, flags,
     )  # fmt: skip
-    return result
+    return Comparison(
+        columns[_EXPECTED_ROWS:_N_SIGMA_ROWS], columns[_N_SIGMA_ROWS:_LIKELIHOOD_ROWS], columns[_LIKELIHOOD_ROWS:],
+        columns[_ANGLE_ROW], columns[_ERROR_ROW], n_photons, flags[0], flags[1],
+    )  # fmt: skip
 
 
 # --- kernel ----------------------------------------------------------------------------------------------------------
 @bare_kernel
 def _compare_kernel(
     rows: Integers, tgl: Floats, q_over_pt: Floats, cov: Floats, tile: Integers, u: Floats, v: Floats, optics: Floats,
-    n_photons: NDArray[np.int32], found: NDArray[np.bool_], angle: Floats, angle_error: Floats, density: Floats,
-    kept: Floats, background: Floats, threshold: NDArray[np.int32], n_gas: NDArray[np.int32], gas_index: float,
-    gas_yield: float, outliers: float, flat: Floats, is_likelihood: bool, is_wide: bool, a: Floats, place: Integers,
-    expected: Floats, n_sigma: Floats, log_likelihood: Floats,
+    n_photons: Integers, found: Flags, angle: Floats, density: Floats, threshold: Integers, n_gas: NDArray[np.int32],
+    gas_index: float, gas_yield: float, outliers: float, flat: Floats, is_likelihood: bool, is_wide: bool,
+    is_free: bool, a: Floats, scratch: Integers, ends: Integers, out: Floats, photons: NDArray[np.int32], flags: Flags,
 ) -> None:  # fmt: skip
-    for first in range(0, len(rows), _BLOCK):
-        size = min(_BLOCK, len(rows) - first)
-        n_rings = _sort(rows, first, size, found, place)
+    written, place, target = 0, scratch[0], scratch[1]
+    for first in range(0, len(rows), BLOCK):
+        size = min(BLOCK, len(rows) - first)
+        last = rows[first + size - 1] + 1
+        _clear(written, last, out, photons, flags)
+        written = last
+        _share(a, first, size, rows, tile, optics, tgl, q_over_pt, cov)
+        _sort(a, first, size, found, threshold, ends, place)
+        n_rings = ends[N_SPECIES]
         for k in range(size):
-            j, i = place[k], rows[place[k]]
-            a[_INDEX + k], a[_ANGLE + k], a[_VARIANCE + k] = optics[tile[j], INDEX], angle[i], angle_error[i]
-            a[_TGL + k], a[_Q_OVER_PT + k] = tgl[i], q_over_pt[i]
-            a[_COV9 + k], a[_COV13 + k], a[_COV14 + k] = cov[i, 9], cov[i, 13], cov[i, 14]
-        _share(a, size)
+            j = place[k]
+            i, q = rows[j], j - first
+            target[k], flags[0, i], flags[1, i], photons[i] = i, True, found[j], n_photons[j]
+            a[SLOW + k], a[LIMIT + k], a[ERROR + k] = a[_RAW_SLOW + q], a[_RAW_LIMIT + q], a[_RAW_ERROR + q]
+        gather(a, place, size, tile, optics)
+        for k in range(n_rings):
+            a[ANGLE + k], a[COUNT + k] = angle[place[k]], n_photons[place[k]]
+        measure(a, n_rings, place, tile, u, v, optics, density)
+        for k in range(n_rings):
+            out[_ANGLE_ROW, target[k]], out[_ERROR_ROW, target[k]] = a[ANGLE + k], math.sqrt(a[VARIANCE + k])
         if is_likelihood:
-            for k in range(n_rings):
-                j, n = place[k], n_photons[rows[place[k]]]
-                a[_NOISE + k], a[_YIELD + k], a[_COUNT + k] = background[j], optics[tile[j], PHOTONS] * kept[j], n
-                a[_FLAT + k], a[_FLAT_GHOST + k] = flat[tile[j], 0] + log_factorial(n), flat[tile[j], 1]
-                a[_STEEPEST + k] = steepest(n)
-            _share_of_rings(a, n_rings)
-        for h in range(N_SPECIES):
-            _distances(a, size, _SLOWNESS[h], is_wide)
-            for k in range(size):
-                i = rows[place[k]]
-                expected[h, i], n_sigma[h, i] = a[_EXPECTED + k], a[_N_SIGMA + k]
-            if not is_likelihood:
-                continue
-            square = CHARGE[h] * CHARGE[h]
-            _of_rings(a, n_rings, square)
-            for k in range(n_rings, size):
-                j = place[k]
-                a[_VALUE + k] = _of_nothing(
-                    a, k, _SLOWNESS[h], square, u[j], v[j], density[j], threshold[j], outliers, optics[tile[j]]
-                )
-            if gas_yield > 0.0:
-                for k in range(size):
-                    ratio = _SLOWNESS[h] * a[_SLOW + k] / (1.0 - a[_LIMIT + k])
-                    a[_VALUE + k] += log_gas(n_gas[rows[place[k]]], ratio, gas_yield * square, gas_index, outliers)
-            for k in range(size):
-                log_likelihood[h, rows[place[k]]] = a[_VALUE + k]
+            _share_of_rings(a, n_rings, place, tile, n_photons, flat)
+            gather_missing(a, n_rings, size, place, tile, optics, density, threshold)
+        for r in range(N_SPECIES):
+            _distances(a, ends[N_SPECIES - 1 - r], _SLOWNESS[r], is_wide)
+            _write(a, 0, ends[N_SPECIES - 1 - r], target, EXPECTED, out[_EXPECTED_ROWS + _ORDER[r]])
+            _write(a, 0, ends[N_SPECIES - 1 - r], target, N_SIGMA, out[_N_SIGMA_ROWS + _ORDER[r]])
+            if is_likelihood:
+                _of_rings(a, ends[N_SPECIES - 1 - r], n_rings, _CHARGE[r])
+                _write(a, 0, n_rings, target, VALUE, out[_LIKELIHOOD_ROWS + _ORDER[r]])
+            for group in range(1, 3):
+                begin, end = ends[group * _N_BUCKETS - 1], ends[group * _N_BUCKETS + N_SPECIES - 1 - r]
+                _expect(a, begin, end, _SLOWNESS[r], is_wide)
+                _write(a, begin, end, target, EXPECTED, out[_EXPECTED_ROWS + _ORDER[r]])
+                if is_likelihood:
+                    log_missing(
+                        a, begin, end, group == 2, is_free, _CHARGE[r], u, v, place, tile, optics, outliers
+                    )  # fmt: skip
+                    _write(a, begin, end, target, VALUE, out[_LIKELIHOOD_ROWS + _ORDER[r]])
+            if is_likelihood and gas_yield > 0.0:
+                _add_gas(
+                    a, size, target, n_gas, _SLOWNESS[r], gas_yield * _CHARGE[r], gas_index, outliers,
+                    out[_LIKELIHOOD_ROWS + _ORDER[r]],
+                )  # fmt: skip
+    _clear(written, out.shape[1], out, photons, flags)
 
 
 @inline
-def _sort(rows: Integers, first: int, size: int, found: NDArray[np.bool_], place: Integers) -> int:
-    """Crossings of a block, those with a ring in front; the number of these."""
-    n_rings, last = 0, size
-    for j in range(first, first + size):
-        if found[rows[j]]:
-            place[n_rings] = j
-            n_rings += 1
-        else:
-            last -= 1
-            place[last] = j
-    return n_rings
+def _clear(begin: int, end: int, out: Floats, photons: NDArray[np.int32], flags: Flags) -> None:
+    """What tracks without a ring have, in rows from `begin` on."""
+    for c in range(out.shape[0]):
+        nothing = 0.0 if c >= _LIKELIHOOD_ROWS else np.nan
+        for i in range(begin, end):
+            out[c, i] = nothing
+    for i in range(begin, end):
+        photons[i], flags[0, i], flags[1, i] = 0, False, False
 
 
 @inline
-def _share(a: Floats, size: int) -> None:
-    """What the tracks of a block and their rings give to all hypotheses."""
+def _write(a: Floats, begin: int, end: int, target: Integers, value: int, column: Floats) -> None:
+    """Put values of a block into the rows of its tracks."""
+    for k in range(begin, end):
+        column[target[k]] = a[value + k]
+
+
+# --- blocks ----------------------------------------------------------------------------------------------------------
+@inline
+def _share(
+    a: Floats, first: int, size: int, rows: Integers, tile: Integers, optics: Floats, tgl: Floats, q_over_pt: Floats,
+    cov: Floats,
+) -> None:  # fmt: skip
+    """What the tracks of a block give to all hypotheses, and the number of these under which they may radiate.
+
+    That is the case up to NEAR errors of the momentum below threshold: (m/z)^2 bend/p^2 (1 - NEAR error) < 1 - bend.
+    """
+    for k in range(size):
+        i = rows[first + k]
+        a[_INDEX + k], a[_TGL + k], a[_Q_OVER_PT + k] = optics[tile[first + k], INDEX], tgl[i], q_over_pt[i]
+        a[_COV9 + k], a[_COV13 + k], a[_COV14 + k] = cov[i, 9], cov[i, 13], cov[i, 14]
     for k in range(size):
         bend, t, q = 1.0 / (a[_INDEX + k] * a[_INDEX + k]), a[_TGL + k], a[_Q_OVER_PT + k]
         stretch = 1.0 / (1.0 + t * t)
-        a[_SLOW + k], a[_LIMIT + k] = bend * q * q * stretch, 1.0 - bend
+        a[_RAW_SLOW + k], a[_RAW_LIMIT + k] = bend * q * q * stretch, 1.0 - bend
         # of log p, as in flashdet.stages.pid.log_momentum_variance
         t *= stretch
         q = 1.0 / q
         variance = t * t * a[_COV9 + k] - 2.0 * t * q * a[_COV13 + k] + q * q * a[_COV14 + k]
-        a[_ERROR + k] = 2.0 * math.sqrt(max(variance, 0.0))
+        a[_RAW_ERROR + k] = 2.0 * math.sqrt(max(variance, 0.0))
     for k in range(size):
-        a[_COSINE + k], a[_SINE + k] = cosine_and_sine(a[_ANGLE + k])
-        a[_VARIANCE + k] *= a[_VARIANCE + k]
+        slowest = a[_RAW_SLOW + k] * (1.0 - NEAR * a[_RAW_ERROR + k]) / a[_RAW_LIMIT + k]
+        rank = 0.0
+        for r in range(N_SPECIES):
+            rank += 1.0 if slowest < _FASTEST[r] else 0.0
+        a[_RANK + k] = rank
 
 
 @inline
-def _share_of_rings(a: Floats, n_rings: int) -> None:
+def _sort(a: Floats, first: int, size: int, found: Flags, threshold: Integers, ends: Integers, place: Integers) -> None:
+    """Crossings of a block: rings, then those without, each by the hypotheses; where each bucket ends."""
+    for q in range(3 * _N_BUCKETS):
+        ends[q] = 0
+    for k in range(size):
+        group = 0 if found[first + k] else (1 if threshold[first + k] < MANY else 2)
+        bucket = group * _N_BUCKETS + N_SPECIES - int(a[_RANK + k])
+        a[_RANK + k] = bucket
+        ends[bucket] += 1
+    begin = 0
+    for q in range(3 * _N_BUCKETS):
+        n = ends[q]
+        ends[q] = begin
+        begin += n
+    for k in range(size):
+        bucket = int(a[_RANK + k])
+        place[ends[bucket]] = first + k
+        ends[bucket] += 1
+
+
+@inline
+def _share_of_rings(
+    a: Floats, n_rings: int, place: Integers, tile: Integers, n_photons: Integers, flat: Floats
+) -> None:
     """What the likelihoods of all hypotheses of a ring have in common: see `flashdet.stages.rich.likelihood`."""
     for k in range(n_rings):
-        noise = a[_NOISE + k]
+        j = place[k]
+        n, t = n_photons[j], tile[j]
+        a[_FLAT + k], a[_FLAT_GHOST + k], a[_STEEPEST + k] = flat[t, 0] + log_factorial(n), flat[t, 1], steepest(n)
+    for k in range(n_rings):
+        noise = a[NOISE + k]
         # no background: next to nothing
-        a[_GHOST + k] = a[_FLAT_GHOST + k] + a[_COUNT + k] * log(max(noise, 1e-300)) - noise
+        a[_GHOST + k] = a[_FLAT_GHOST + k] + a[COUNT + k] * log(max(noise, 1e-300)) - noise
     for k in range(n_rings):
         distance = a[_GHOST + k] - a[_FLAT + k]
         small = exp(max(-abs(distance), -700.0))
@@ -235,59 +322,71 @@ def _distances(a: Floats, size: int, slowness: float, is_wide: bool) -> None:
     together know sin^2 best.
     """
     for j in range(size):
-        shrink = slowness * a[_SLOW + j]
+        shrink = slowness * a[SLOW + j]
         # sin^2(theta), negative below threshold, and its error
-        square, sigma = a[_LIMIT + j] - shrink, a[_ERROR + j] * shrink
+        square, sigma = a[LIMIT + j] - shrink, a[ERROR + j] * shrink
         positive = max(square, 0.0)
         sine, cosine = math.sqrt(positive), math.sqrt(1.0 - positive)
-        slope = a[_SINE + j] * cosine + a[_COSINE + j] * sine
+        slope = a[SINE + j] * cosine + a[COSINE + j] * sine
         # the smallest number: nothing divides by zero if nothing has an error
-        inverse = 1.0 / math.sqrt(a[_VARIANCE + j] * slope * slope + sigma * sigma + 1e-300)
-        distance, share = a[_SINE + j] * a[_SINE + j] - square, sigma * inverse
+        inverse = 1.0 / math.sqrt(a[VARIANCE + j] * slope * slope + sigma * sigma + 1e-300)
+        distance, share = a[SINE + j] * a[SINE + j] - square, sigma * inverse
         weight, pull = slope * inverse, distance * inverse
-        a[_WEIGHT + j], a[_PULL + j] = weight, pull * pull
-        a[_BEST + j], a[_HIGHEST + j] = square + share * share * distance, square + NEAR * sigma
+        a[WEIGHT + j], a[PULL + j] = weight, pull * pull
+        a[BEST + j] = square + share * share * distance
         angle = small_angle(sine, positive) if square > 0.0 else np.nan
-        a[_EXPECTED + j], a[_N_SIGMA + j] = angle, (a[_ANGLE + j] - angle) * weight
+        a[EXPECTED + j], a[N_SIGMA + j] = angle, (a[ANGLE + j] - angle) * weight
     if is_wide:
         # radiators of high index: the series does not reach that far
         for j in range(size):
-            square = a[_LIMIT + j] - slowness * a[_SLOW + j]
-            a[_EXPECTED + j] = math.asin(math.sqrt(square)) if square > 0.0 else np.nan
-            a[_N_SIGMA + j] = (a[_ANGLE + j] - a[_EXPECTED + j]) * a[_WEIGHT + j]
+            square = a[LIMIT + j] - slowness * a[SLOW + j]
+            a[EXPECTED + j] = math.asin(math.sqrt(square)) if square > 0.0 else np.nan
+            a[N_SIGMA + j] = (a[ANGLE + j] - a[EXPECTED + j]) * a[WEIGHT + j]
 
 
 @inline
-def _of_rings(a: Floats, n_rings: int, charge: float) -> None:
-    """Log-likelihoods of the rings of a block for a hypothesis of this charge squared.
+def _expect(a: Floats, begin: int, end: int, slowness: float, is_wide: bool) -> None:
+    """Expected angles of tracks without a ring, sin^2 of it and its error."""
+    for j in range(begin, end):
+        shrink = slowness * a[SLOW + j]
+        square = a[LIMIT + j] - shrink
+        positive = max(square, 0.0)
+        a[BEST + j], a[PULL + j] = square, a[ERROR + j] * shrink
+        a[EXPECTED + j] = small_angle(math.sqrt(positive), positive) if square > 0.0 else np.nan
+    if is_wide:
+        for j in range(begin, end):
+            a[EXPECTED + j] = math.asin(math.sqrt(a[BEST + j])) if a[BEST + j] > 0.0 else np.nan
+
+
+@inline
+def _of_rings(a: Floats, n_near: int, n_rings: int, charge: float) -> None:
+    """Log-likelihoods of the rings of a block for a hypothesis of this charge squared; `n_near` may radiate under it.
 
     Loops without a branch again, and short ones: their vectors need not wait for each other, half the time of one loop.
     """
-    for j in range(n_rings):
-        mean = a[_YIELD + j] * charge * max(a[_BEST + j], 0.0)
-        a[_MEAN + j], a[_VALUE + j] = mean, log_ratio(a[_COUNT + j], mean + a[_NOISE + j])
-    for j in range(n_rings):
+    for j in range(n_near):
+        mean = a[YIELD + j] * charge * max(a[BEST + j], 0.0)
+        a[MEAN + j], a[VALUE + j] = mean, log_ratio(a[COUNT + j], mean + a[NOISE + j])
+    for j in range(n_near):
         # a ghost, if none of the particle's photons is seen
-        a[_MEAN + j] = a[_OUTLIER + j] + a[_GHOST + j] * exp(max(-a[_MEAN + j], -700.0))
-    for j in range(n_rings):
-        own = exp(max(a[_SCALE + j] + a[_VALUE + j] - 0.5 * a[_PULL + j], -700.0))
-        a[_MEAN + j] += own * a[_WEIGHT + j]
-    for j in range(n_rings):
-        ratio = log(a[_MEAN + j])
+        a[MEAN + j] = a[_OUTLIER + j] + a[_GHOST + j] * exp(max(-a[MEAN + j], -700.0))
+    for j in range(n_near):
+        own = exp(max(a[_SCALE + j] + a[VALUE + j] - 0.5 * a[PULL + j], -700.0))
+        a[MEAN + j] += own * a[WEIGHT + j]
+    for j in range(n_near):
+        ratio = log(a[MEAN + j])
         # nothing is expected below the threshold
-        ratio = ratio if a[_HIGHEST + j] > 0.0 else 0.0
-        a[_VALUE + j] = a[_OTHER + j] + (ratio if a[_BEST + j] > 0.0 else 0.0)
+        a[VALUE + j] = a[_OTHER + j] + (ratio if a[BEST + j] > 0.0 else 0.0)
+    for j in range(n_near, n_rings):
+        a[VALUE + j] = a[_OTHER + j]
 
 
 @inline
-def _of_nothing(
-    a: Floats, j: int, slowness: float, charge: float, u: float, v: float, density: float, threshold: int,
-    outliers: float, optic: Floats,
-) -> float:  # fmt: skip
-    """Log-likelihood of no ring for a hypothesis: the veto of particles that should radiate."""
-    if not a[_HIGHEST + j] > 0.0:
-        return 0.0
-    shrink = slowness * a[_SLOW + j]
-    blurred = positive_part(a[_LIMIT + j] - shrink, a[_ERROR + j] * shrink)
-    mean = light(blurred, charge, u, v, density, optic)
-    return math.log(outliers + (1.0 - outliers) * no_ring(mean, threshold))
+def _add_gas(
+    a: Floats, size: int, target: Integers, n_gas: NDArray[np.int32], slowness: float, yield_: float, index: float,
+    floor: float, column: Floats,
+) -> None:  # fmt: skip
+    """Add the photons of the gas to the log-likelihoods of a hypothesis."""
+    for k in range(size):
+        ratio = slowness * a[SLOW + k] / (1.0 - a[LIMIT + k])
+        column[target[k]] += log_gas(n_gas[target[k]], ratio, yield_, index, floor)

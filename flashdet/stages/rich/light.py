@@ -1,7 +1,7 @@
-"""Photons of the particles that cross a RICH, and the optics of whole blocks of rings.
+"""Photons of the particles that cross a RICH.
 
-In loops over the tracks of a block that have no branch, angles, radii and resolutions are computed for vectors of
-tracks, in a third of the time. Rings among background are found in :mod:`.rings`.
+In loops over the tracks of a block that have no branch, random numbers, angles, radii and resolutions are made for
+vectors of tracks, in a third of the time. Rings among background are found in :mod:`.rings`.
 """
 
 from __future__ import annotations
@@ -11,53 +11,35 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from flashdet.kernels.counts import poisson_of
 from flashdet.kernels.elementary import exp
 from flashdet.kernels.jit import bare_kernel, inline
-from flashdet.kernels.philox import poisson, poisson_at, uniforms
-from flashdet.stages.rich.optics import (
-    ARC_LIMIT,
-    INDEX,
-    N_RING,
-    PHOTONS,
-    background_photons,
-    kept_fraction,
-    photon_variance,
-    ring_radius,
-    small_angle,
-)
+from flashdet.kernels.noise import _normal
+from flashdet.kernels.philox import poisson, words
+from flashdet.stages.rich.blocks import ANGLE, BLOCK, COSINE, N_SHARED, RADIUS, SINE, VARIANCE, gather, rings_of_block
+from flashdet.stages.rich.optics import ARC_LIMIT, PHOTONS, background_photons, kept_fraction, small_angle
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Words = NDArray[np.uint64]
 
-#: Slots of the random numbers of a track: photons of its ring and of the background (both numbers of the slot are used:
-#: each slot costs 30 ns); photons of the gas.
-_SLOT_PHOTONS, _SLOT_GAS = 0, 2
-#: Tracks of a block.
-BLOCK = 128
-#: Places of the values of a block: N_RING constants of the tiles, then the ring: angle, cosine, sine, radius, variance
-#: of a photon, sin^2; and of the particle pseudorapidity and m/pt.
-ANGLE, COSINE, SINE, RADIUS, VARIANCE, _SQUARE, _ETA, _SLOW = (i * BLOCK for i in range(N_RING, N_RING + 8))
-N_VALUES = (N_RING + 8) * BLOCK
+_U = np.uint64
+#: Slots of the random numbers of a track: photons of its ring and of the background and the error of the angle, all of
+#: one block of numbers; photons of the gas.
+_SLOT_RING, _SLOT_GAS = 0, 2
+#: Places of the values of a block, behind those of all blocks: sin^2, mean photons; pseudorapidity, m/pt.
+_SQUARE, _MEAN, _ETA, _SLOW = (i * BLOCK for i in range(N_SHARED, N_SHARED + 4))
+N_VALUES = (N_SHARED + 4) * BLOCK
+
+
+# --- random numbers --------------------------------------------------------------------------------------------------
+@inline
+def unit32(word: np.uint64) -> float:
+    """The lower 32 bits of a word as a uniform number in (0, 1)."""
+    return (float(np.int64(word & _U(0xFFFFFFFF))) + 0.5) * 2.3283064365386963e-10
 
 
 # --- blocks ----------------------------------------------------------------------------------------------------------
-@inline
-def gather(a: Floats, place: Integers, first: int, size: int, tile: Integers, optics: Floats) -> None:
-    """Constants of the tiles of the crossings ``place[first : first + size]``."""
-    for p in range(N_RING):
-        for k in range(size):
-            a[p * BLOCK + k] = optics[tile[place[first + k]], INDEX + p]
-
-
-@inline
-def rings_of_block(a: Floats, size: int) -> None:
-    """Radius and variance of one photon for the cosines and sines of a block."""
-    for k in range(size):
-        a[RADIUS + k] = ring_radius(a[COSINE + k], a[SINE + k], a, BLOCK, k - INDEX * BLOCK)
-    for k in range(size):
-        a[VARIANCE + k] = photon_variance(a[COSINE + k], a[SINE + k], a, BLOCK, k - INDEX * BLOCK)
-
-
 @inline
 def _true_angles(a: Floats, size: int) -> None:
     """Cherenkov angles of the particles of a block."""
@@ -75,42 +57,50 @@ def _true_angles(a: Floats, size: int) -> None:
 # --- kernels ---------------------------------------------------------------------------------------------------------
 @bare_kernel
 def signal_kernel(
-    rows: Integers, offsets: Integers, event_key: NDArray[np.uint64], particle_index: NDArray[np.int32], pt: Floats,
-    eta: Floats, mass: Floats, charge: NDArray[np.int8], tile: Integers, u: Floats, v: Floats, optics: Floats,
-    key: np.uint64, a: Floats, place: Integers, signal: NDArray[np.int32], angle: Floats, variance: Floats,
-    windows: Floats, chances: Floats,
+    rows: Integers, offsets: Integers, event_key: Words, particle_index: NDArray[np.int32], pt: Floats, eta: Floats,
+    mass: Floats, charge: NDArray[np.int8], tile: Integers, u: Floats, v: Floats, optics: Floats, key: np.uint64,
+    a: Floats, place: Integers, index: Integers, where: Words, bits: Words, signal: Integers, angle: Floats,
+    variance: Floats, windows: Floats, noise: Floats, left: Words,
 ) -> None:  # fmt: skip
-    """Photons of the particles; their angles and variances, background windows, and a random number for later."""
+    """Photons of the particles, their angles and variances, background windows; a normal number, and bits for later.
+
+    Of the two words of a track's random numbers the first has 32 bits each for the photons and for the background; the
+    second is a normal number, which leaves its bits 9 to 11 over.
+    """
     event = 0
     for first in range(0, len(rows), BLOCK):
         size = min(BLOCK, len(rows) - first)
         for k in range(size):
             i, place[k] = rows[first + k], first + k
-            a[_ETA + k], a[_SLOW + k] = eta[i], mass[i] / pt[i]
-        gather(a, place, 0, size, tile, optics)
+            while i >= offsets[event + 1]:
+                event += 1
+            where[k], index[k] = event_key[event], particle_index[i]
+            a[_ETA + k], a[_SLOW + k], a[_MEAN + k] = eta[i], mass[i] / pt[i], charge[i]
+        for k in range(size):
+            bits[0, k], bits[1, k] = words(key, where[k], index[k], _SLOT_RING)
+        gather(a, place, size, tile, optics)
         _true_angles(a, size)
         rings_of_block(a, size)
         for k in range(size):
-            j, i, square = first + k, rows[first + k], a[_SQUARE + k]
-            while i >= offsets[event + 1]:
-                event += 1
-            signal[j], angle[j], variance[j], windows[j], chances[j] = 0, 0.0, a[VARIANCE + k], 0.0, 0.5
-            if not square > 0.0:
-                continue
-            angle[j] = a[ANGLE + k] if square < ARC_LIMIT else math.asin(a[SINE + k])
-            optic = optics[tile[j]]
+            j, square, optic = first + k, a[_SQUARE + k], optics[tile[first + k]]
             kept = kept_fraction(u[j], v[j], a[RADIUS + k], optic)
             windows[j] = background_photons(1.0, a[RADIUS + k], kept, optic)
-            mean = optic[PHOTONS] * square * kept * charge[i] * charge[i]
-            chance, chances[j] = uniforms(key, event_key[event], particle_index[i], _SLOT_PHOTONS)
-            signal[j] = poisson_at(chance, mean)
+            a[_MEAN + k] *= a[_MEAN + k] * optic[PHOTONS] * square * kept
+            variance[j] = a[VARIANCE + k]
+            angle[j] = a[ANGLE + k] if square < ARC_LIMIT else math.asin(a[SINE + k])
+        for k in range(size):
+            j = first + k
+            noise[j] = _normal(bits[1, k], 1, key, where[k], index[k], _SLOT_RING)
+            left[j] = (bits[0, k] << _U(32)) | ((bits[1, k] >> _U(9)) & _U(7))
+            signal[j] = poisson_of(unit32(bits[0, k] >> _U(32)), a[_MEAN + k])
+            if not a[_SQUARE + k] > 0.0:
+                angle[j], windows[j] = 0.0, 0.0
 
 
 @bare_kernel
 def gas_kernel(
-    rows: Integers, offsets: Integers, event_key: NDArray[np.uint64], particle_index: NDArray[np.int32], pt: Floats,
-    eta: Floats, mass: Floats, charge: NDArray[np.int8], index: float, yield_: float, key: np.uint64,
-    n_gas: NDArray[np.int32],
+    rows: Integers, offsets: Integers, event_key: Words, particle_index: NDArray[np.int32], pt: Floats, eta: Floats,
+    mass: Floats, charge: NDArray[np.int8], index: float, yield_: float, key: np.uint64, n_gas: NDArray[np.int32],
 ) -> None:  # fmt: skip
     """Photons of the gas."""
     event = 0

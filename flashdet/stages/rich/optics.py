@@ -32,6 +32,8 @@ FREE, RECTANGLE, ANNULUS = 0.0, 1.0, 2.0
 
 #: Width of the window around a ring in which photons are taken for its own, in standard deviations of one photon.
 WINDOW_SIGMAS = 6.0
+#: Variance of a photon that lies anywhere in the window, in units of the resolution of one photon.
+FLAT = WINDOW_SIGMAS**2 / 12.0
 #: Index at which the coefficients of the dispersion were determined (O2Physics ``onTheFlyRichPid``).
 _DISPERSION_INDEX = 1.0307
 #: asin(x) = x sum_k a_k x^(2k), a_k = (2k)!/(4^k (k!)^2 (2k + 1)); and up to which x^2 these terms are exact to 1e-17.

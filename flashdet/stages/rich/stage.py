@@ -54,20 +54,18 @@ class Rich(Stage):
         track, geometry, config = batch["track"], self._geometry, self.config
         crossings = cross(track, self.setup.magnetic_field, geometry)
         rings = make_rings(track, track.offsets, batch["event"]["key"], crossings, geometry, config, draw)
-        hypotheses = compare_hypotheses(track, rings, crossings, geometry, config)
-        has_acceptance = np.zeros(track.n_rows, np.bool_)
-        has_acceptance[crossings.rows] = True
+        compared = compare_hypotheses(track, rings, crossings, geometry, config)
         columns: dict[str, NDArray[Any]] = {
-            "has_acceptance": has_acceptance,
-            "has_signal": rings.has_signal,
-            "angle": rings.angle,
-            "angle_error": rings.angle_error,
-            "n_photons": rings.n_photons,
+            "has_acceptance": compared.has_acceptance,
+            "has_signal": compared.has_signal,
+            "angle": compared.angle,
+            "angle_error": compared.angle_error,
+            "n_photons": compared.n_photons,
             "n_photons_gas": rings.n_gas,
-            **by_species("expected", hypotheses.expected),
-            **by_species("n_sigma", hypotheses.n_sigma),
-            **(by_species("log_likelihood", hypotheses.log_likelihood) if config.likelihood else {}),
+            **by_species("expected", compared.expected),
+            **by_species("n_sigma", compared.n_sigma),
+            **(by_species("log_likelihood", compared.log_likelihood) if config.likelihood else {}),
         }
-        n_faint = int(np.count_nonzero((rings.n_photons > 0) & ~rings.has_signal))
+        n_faint = int(np.count_nonzero((rings.n_photons > 0) & ~rings.found))
         counts = {"rings with too few photons": n_faint, "ghost rings": rings.n_ghosts}
         return StageOutput((Table(self.name, track.offsets, columns),), counts)
