@@ -22,13 +22,13 @@ from flashdet.kernels.symmat import from_shape, to_packed, to_shape
 from flashdet.lut.cells import Cells
 from flashdet.lut.content import HOLE, MEASURED, SampleContent, library_of
 from flashdet.lut.pack import pack
-from flashdet.lut.robust import RobustFit, fit_core, fit_tail, relative_error
+from flashdet.lut.robust import RobustFit, fit_core, fit_tail
 from flashdet.lut.smooth import REACH, fill_multiplicities, fill_shapes, pool_efficiency
 from flashdet.lut.table import Lut
 from flashdet.species import SPECIES, SPECIES_CHARGE, SPECIES_MASS, SPECIES_PDG
 
 #: Goes up when the numbers of tables change.
-BUILDER_VERSION = 2
+BUILDER_VERSION = 3
 _DIAGONAL = [0, 2, 5, 9, 14]
 _METHOD = (
     "covariance: iterated reweighted estimator of residuals; sparse cells: local polynomial of ln sigma and Cholesky "
@@ -300,8 +300,7 @@ class _Builder:
         for i in np.flatnonzero(origin.ravel() != HOLE):
             mine = self._vectors(usable, int(i), bool(origin.ravel()[i] == MEASURED))
             cov = lut.covariance.reshape(n, 15)[i]
-            bias[i], tail[i], beyond[i] = _shape_of(local[mine], cov, sigma[i])
-            error[i] = relative_error(len(mine))
+            bias[i], error[i], tail[i], beyond[i] = _shape_of(local[mine], cov, sigma[i])
             reported[i], pull[i] = _reported(self.rows[self.start[i] : self.start[i + 1]])
             stored = normal[mine[: self.options.library]]
             vectors.append(stored)
@@ -359,18 +358,19 @@ def _slope(values: NDArray[np.float64], known: NDArray[np.bool_], axis: int) -> 
 
 def _shape_of(
     normal: NDArray[np.float64], cov: NDArray[np.float64], sigma: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], tuple[float, float], NDArray[np.float64]]:
-    """Bias, wide component and fractions beyond three standard deviations."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[float, float], NDArray[np.float64]]:
+    """Bias, relative errors of sigma, wide component and fractions beyond three standard deviations."""
     from flashdet.kernels.symmat import to_dense
 
     if len(normal) == 0:
-        return np.zeros(5), (0.0, 1.0), np.full(5, np.nan)
+        return np.zeros(5), np.ones(5), (0.0, 1.0), np.full(5, np.nan)
     fit = fit_core(normal)
     location = fit.location if fit is not None else np.median(normal, axis=0)
+    error = fit.error if fit is not None else np.full(5, 1.0 / np.sqrt(len(normal)))
     correlation = to_dense(cov) / (sigma[:, None] * sigma)
     white = np.linalg.solve(np.linalg.cholesky(correlation), (normal - location).T)
     tail = fit_tail(np.einsum("ij,ij->j", white, white), 5)
-    return location * sigma, tail, np.mean(np.abs(normal - location) > 3.0, axis=0)
+    return location * sigma, error, tail, np.mean(np.abs(normal - location) > 3.0, axis=0)
 
 
 def _reported(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

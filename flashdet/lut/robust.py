@@ -14,6 +14,10 @@ _MAX_STEPS = 30
 _CONVERGED = 3e-4
 #: Narrowest wide component, in widths of the core: closer ones cannot be told apart with thousands of tracks.
 _NARROWEST = 1.5
+#: Vectors at the cut are counted between the cut over and times this; their density changes little there.
+_SHELL = 4.0 / 3.0
+#: Largest slope taken for real: errors are at most ten times those without feedback.
+_STEEPEST = 0.9
 #: Fraction and width at which the search for a wide component starts.
 _START = (0.05, 3.0)
 
@@ -30,11 +34,14 @@ class RobustFit:
         Of the core; positive definite.
     n_kept : int
         Vectors inside the cut.
+    error : (d,) float64
+        Relative statistical errors of the standard deviations.
     """
 
     location: NDArray[np.float64]
     covariance: NDArray[np.float64]
     n_kept: int
+    error: NDArray[np.float64]
 
 
 def fit_core(values: NDArray[np.float64]) -> RobustFit | None:
@@ -88,7 +95,30 @@ def fit_core(values: NDArray[np.float64]) -> RobustFit | None:
             break
     if np.linalg.eigvalsh(covariance / np.sqrt(np.outer(np.diag(covariance), np.diag(covariance))))[0] < 1e-10:
         return None
-    return RobustFit(location, covariance, n_kept)
+    return RobustFit(location, covariance, n_kept, _errors(values - location, covariance, cut, factor))
+
+
+def _errors(
+    values: NDArray[np.float64], covariance: NDArray[np.float64], cut: float, factor: float
+) -> NDArray[np.float64]:
+    """Relative errors of the standard deviations at the fixed point sigma^2 = factor * mean of the kept squares.
+
+    A variance that comes out too large by e keeps more vectors, which makes it larger by S e: deviations of the mean
+    grow by 1/(1 - S). S counts the vectors near the cut. Gaussian: S = 0.12, which is the efficiency of 0.79 that 1500
+    samples of 1000 vectors show. Electrons that radiate: S = 0.6 for q/pt; where the cut runs through a tail errors
+    are several times those of a Gaussian, and still larger with few vectors, for which this is first order only.
+    """
+    sigma = np.sqrt(np.diag(covariance))
+    unit = values / sigma
+    # change of the squared distance with each standard deviation: -2 unit_i (R^-1 unit)_i
+    weight = unit * (unit @ np.linalg.inv(covariance / np.outer(sigma, sigma)))
+    distance = weight.sum(axis=1)
+    squares = unit[distance < cut] ** 2
+    near = (distance > cut / _SHELL) & (distance < cut * _SHELL)
+    excess = (unit[near] ** 2 - squares.mean(axis=0)) * weight[near]
+    slope = factor * excess.sum(axis=0) / (cut * (_SHELL - 1.0 / _SHELL) * len(squares))
+    spread = factor * squares.std(axis=0) / np.sqrt(len(squares))
+    return np.asarray(0.5 * spread / (1.0 - np.clip(slope, 0.0, _STEEPEST)))
 
 
 def _rank_correlation(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -98,15 +128,6 @@ def _rank_correlation(values: NDArray[np.float64]) -> NDArray[np.float64]:
     ranks = np.argsort(np.argsort(values, axis=0, kind="stable"), axis=0, kind="stable")
     correlation: NDArray[np.float64] = np.corrcoef(ndtri((ranks + 0.5) / n), rowvar=False)
     return correlation
-
-
-def relative_error(n: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    """Relative statistical error of a standard deviation of `fit_core` in five dimensions.
-
-    1/sqrt(2 n) over the square root of the efficiency at the Gaussian, 0.79 (measured with 1500 samples of 1000
-    vectors: an estimator that cuts forgoes what it cuts).
-    """
-    return np.asarray(1.0 / np.sqrt(2.0 * 0.79 * np.maximum(n, 1.0)), np.float64)
 
 
 def fit_tail(distance: NDArray[np.float64], d: int) -> tuple[float, float]:
