@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,4 +64,25 @@ def write_luts(luts: dict[str, Lut], paths: dict[str, Path], overwrite: bool, bi
     for species, lut in luts.items():
         lut.validate()
         write_table(lut, paths[species], overwrite, bits)
-        print(f"wrote {paths[species]}")
+        print(f"wrote {paths[species]}: {_sizes(paths[species], lut)}")
+
+
+def _sizes(path: Path, lut: Lut) -> str:
+    """Size of a file, what of it is residuals, and what the ALICE format takes for the same cells."""
+    from flashdet.lut.alice import size_of
+
+    residuals = 0
+    if lut.sample is not None:
+        with zipfile.ZipFile(path) as archive:
+            residuals = sum(m.compress_size for m in archive.infolist() if m.filename.endswith("library.npy"))
+    total, alice = path.stat().st_size, size_of(lut)
+    extra = f" and {residuals / 1e6:.3g} MB of residuals" if residuals else ""
+    ratio = alice / (total - residuals)
+    return f"{(total - residuals) / 1e6:.3g} MB{extra}; ALICE format: {alice / 1e6:.3g} MB, {ratio:.2g} times as much"
+
+
+def job_line(n_tracks: int, seconds: float) -> str:
+    """How long a job took, per million tracks, and the memory it needed at most."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    rate = f", {1e6 * seconds / n_tracks:.1f} s per million tracks" if n_tracks else ""
+    return f"{seconds:.1f} s{rate}; peak memory {peak / 1e6:.0f} MB"

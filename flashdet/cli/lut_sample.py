@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flashdet.cli.lut_files import progress_bar, refuse_existing, write_luts
+from flashdet.cli.lut_files import job_line, progress_bar, refuse_existing, write_luts
 
 if TYPE_CHECKING:
     from flashdet.lut.axis import Axis
@@ -73,6 +74,7 @@ def build_sample(
         bz = parse(field, "magnetic field")
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--field") from error
+    start = time.perf_counter()
     cells: Cells | None = None
     sources = list(_sources(files, mapping, secondaries))
     with progress_bar("files") as update:
@@ -92,6 +94,7 @@ def build_sample(
         raise InputError("the files hold no event", ", ".join(map(str, files)))
     options = BuildOptions(fewest_tracks=fewest_tracks, library=library, category=category)
     _finish(cells, output, species, options, bits, overwrite)
+    print(job_line(cells.counts.get("tracks", 0), time.perf_counter() - start))
 
 
 def merge(
@@ -109,6 +112,7 @@ def merge(
     from flashdet.lut.cells import merged
     from flashdet.lut.merge import read_part
 
+    start = time.perf_counter()
     options = BuildOptions(fewest_tracks=fewest_tracks, library=library, category=category)
     read: list[Cells] = []
     with progress_bar("parts") as update:
@@ -116,7 +120,9 @@ def merge(
             update(done, len(parts), path.name)
             read.append(read_part(path))
         update(len(parts), len(parts), "")
-    _finish(merged(read), output, species, options, bits, overwrite)
+    total = merged(read)
+    _finish(total, output, species, options, bits, overwrite)
+    print(job_line(total.counts.get("tracks", 0), time.perf_counter() - start))
 
 
 def compare(

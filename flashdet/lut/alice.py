@@ -274,6 +274,11 @@ def _fingerprint(lut: Lut) -> str:
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
+def size_of(lut: Lut) -> int:
+    """Bytes of an ALICE file with the cells of a table; its tables of displaced particles count as bins of radius."""
+    return _HEADER.size + 4 * _N_WORDS * sum(part.efficiency.size for part in lut.parts)
+
+
 def write_alice(lut: Lut, path: str | Path, overwrite: bool = False) -> None:
     """Write an ALICE file.
 

@@ -1,6 +1,7 @@
 """`flashdet lut build sample` and `merge` as users run them: our own AO2D file gives the table back that made it."""
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -60,6 +61,23 @@ def test_parts_merge_to_the_same_table(files):
     assert execute(["lut", "validate", str(folder / "merged/pion.lut.npz")]) == 0
     assert execute(["lut", "info", str(folder / "merged/pion.lut.npz")]) == 0
     assert execute(["lut", "merge", *parts, parts[0], "-o", str(folder / "twice")]) == 2
+
+
+def test_cost_and_sizes_are_told(files, tmp_path, capsys):
+    """Time per million tracks, peak memory, and the size beside that of the ALICE format with the same cells."""
+    _, paths = files
+    command = ["lut", "build", "sample", *paths, *AXES, "--nch", "20:1:3162:log", "-o", str(tmp_path)]
+    assert execute(command) == 0
+    out = capsys.readouterr().out
+    seconds, rate, peak = re.search(r"([\d.]+) s, ([\d.]+) s per million tracks; peak memory (\d+) MB", out).groups()
+    n_tracks = int(re.search(r"(\d+) tracks\n", out)[1])
+    assert float(rate) == pytest.approx(float(seconds) * 1e6 / n_tracks, rel=0.2)
+    assert 50 < float(peak) < 4000
+    path = tmp_path / "pion.lut.npz"
+    plain, residuals, alice = map(float, re.search(r": ([\d.]+) MB and ([\d.]+) MB of .*: ([\d.]+) MB", out).groups())
+    assert plain + residuals == pytest.approx(path.stat().st_size / 1e6, rel=0.02)
+    assert execute(["lut", "convert", str(path), str(tmp_path / "lutCovm.pi.dat")]) == 0
+    assert alice == pytest.approx((tmp_path / "lutCovm.pi.dat").stat().st_size / 1e6, rel=0.01)
 
 
 def test_wrong_arguments_and_files(files, tmp_path, capsys):
