@@ -103,14 +103,14 @@ class KeyMaker:
             The names themselves, mixed with the occurrence index for every repetition.
         """
         keys = names.copy()
-        for i, name in enumerate(names.tolist()):
-            if name not in self._seen:
-                self._seen.add(name)
-                continue
-            occurrence = self._repeats.get(name, 0) + 1
-            self._repeats[name] = occurrence
-            self.n_repeated += 1
-            with np.errstate(over="ignore"):
+        with np.errstate(over="ignore"):
+            for i, name in enumerate(names.tolist()):
+                if name not in self._seen:
+                    self._seen.add(name)
+                    continue
+                occurrence = self._repeats.get(name, 0) + 1
+                self._repeats[name] = occurrence
+                self.n_repeated += 1
                 keys[i] = _occurrence_key(names[i], np.uint64(occurrence))
         return keys
 

@@ -116,7 +116,7 @@ class TextBuffer:
         rest = self.text[self.at : self._end]
         if len(rest) + n + _PADDING > len(self.text) or self.at < len(rest) // 2:
             self.text = np.empty(2 * (len(rest) + n) + _PADDING, np.uint8)
-        self.text[: len(rest)] = rest
+        self.text.data[: len(rest)] = rest.data  # within the same memory NumPy would make a copy first
         self.at, self._end = 0, len(rest)
 
     def _bytes(self, start: int, stop: int) -> bytes:
