@@ -19,8 +19,9 @@ def inspect(
     if header is None:
         _show_events(file)
         return
+    rows_of_trees = _rows(file)
     print(f"{file}: {header['format']}, data model {header['data_model']}, B = {header['magnetic_field']:g} T")
-    for name, rows in _rows(file).items():
+    for name, rows in rows_of_trees.items():
         print(f"  {name:<36} {rows:>10} rows")
     print("tables:")
     for name, described in header["tables"].items():
@@ -79,11 +80,18 @@ def _rows(file: Path) -> dict[str, int]:
         return {"events": pyarrow.parquet.ParquetFile(file).metadata.num_rows}
     import uproot
 
+    from flashdet.errors import InputError
+
     rows: Counter[str] = Counter()
-    with uproot.open(file) as root:
-        for name, kind in root.classnames(cycle=False).items():
-            if kind == "TTree":
-                rows[name.rpartition("/")[2]] += root[name].num_entries
+    try:
+        with uproot.open(file) as root:
+            for name, kind in root.classnames(cycle=False).items():
+                if kind == "TTree":
+                    rows[name.rpartition("/")[2]] += root[name].num_entries
+    except Exception as error:
+        # the header may be whole where a tree is not; a damaged file can lead a library into any exception
+        text = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(f"is damaged: its trees cannot be read ({text})", str(file)) from error
     return dict(rows)
 
 
@@ -92,9 +100,8 @@ def _show_origin(origin: dict[str, Any]) -> None:
         return
     card = origin["card"]
     print(f"card: {card['name']}, sha256 {card['hash']}")
-    print(
-        f"seed: {origin['seed']}, first event {origin['first_event']}, at most {origin['max_events'] or 'all'} events"
-    )
+    most = "all" if origin["max_events"] is None else f"at most {origin['max_events']}"
+    print(f"seed: {origin['seed']}, first event {origin['first_event']}, {most} events")
     for source in origin["inputs"]:
         print(f"input: {source['name']}, {source.get('checksum', 'no checksum')}")
     print(f"software: {', '.join(f'{name} {version}' for name, version in origin['software'].items())}")

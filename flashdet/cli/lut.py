@@ -12,7 +12,7 @@ from flashdet.cli import lut_sample as sample
 from flashdet.cli.lut_files import progress_bar, refuse_existing, write_luts
 
 app = typer.Typer(
-    help="Lookup tables: list, info, build, merge, convert, validate, plot.",
+    help="Lookup tables: list, info, validate, build, merge, convert, compare, plot, import-ini.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

@@ -135,6 +135,18 @@ def test_a_job_from_text_to_file(here, flashdet):
     assert again.stderr == "flashdet: error: in.nano.root: exists already\n  choose another name or pass --overwrite\n"
 
 
+def test_inspect_of_a_cut_output_is_bad_input(here, flashdet):
+    assert flashdet("sim", "in.hepmc", "--card", "card.yaml", "--format", "aod", "-o", "x.root").returncode == 0
+    whole = (here / "x.root").read_bytes()
+    assert "first event 0, all events" in flashdet("inspect", "x.root").stdout
+    # wherever it is cut: before, among or after the trees
+    for part in (0.02, 0.3, 0.6, 0.95):
+        (here / "cut.root").write_bytes(whole[: int(part * len(whole))])
+        done = flashdet("inspect", "cut.root")
+        assert (done.returncode, done.stdout) == (3, "")
+        assert done.stderr.startswith("flashdet: error: cut.root: is damaged")
+
+
 def test_quiet_says_nothing_and_options_reach_the_job(here, flashdet):
     done = flashdet(
         *("sim", "in.hepmc", "in.hepmc", "--card", "card.yaml", "-o", "x.parquet", "--format", "parquet", "--quiet"),
