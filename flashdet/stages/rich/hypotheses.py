@@ -37,18 +37,23 @@ from flashdet.stages.rich.blocks import (
     COUNT,
     ERROR,
     EXPECTED,
+    GHOST,
     LIMIT,
     MEAN,
-    N_COMPARED,
     N_SIGMA,
+    N_VALUES,
     NOISE,
+    OTHER,
+    OUTLIER,
     PULL,
+    SCALE,
     SINE,
     SLOW,
     VALUE,
     VARIANCE,
     WEIGHT,
     YIELD,
+    fill,
     gather,
 )
 from flashdet.stages.rich.config import RichConfig
@@ -56,13 +61,14 @@ from flashdet.stages.rich.crossing import Crossings
 from flashdet.stages.rich.likelihood import MANY, NEAR, log_flat, log_gas, log_ratio, steepest
 from flashdet.stages.rich.measured import measure
 from flashdet.stages.rich.missing import gather_missing, log_missing
-from flashdet.stages.rich.optics import ARC_LIMIT, EDGES, FREE, INDEX, small_angle
+from flashdet.stages.rich.optics import ARC_LIMIT, INDEX, small_angle
 from flashdet.stages.rich.rings import Rings
 from flashdet.stages.rich.tiles import Geometry
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+Words = NDArray[np.uint64]
 
 #: Hypotheses by rising m/|z|, and in this order (m/z)^2, its inverse and z^2.
 _ORDER = np.argsort(MASS / CHARGE, kind="stable")
@@ -70,16 +76,12 @@ _SLOWNESS = np.square(MASS / CHARGE)[_ORDER]
 _FASTEST, _CHARGE = 1.0 / _SLOWNESS, np.square(CHARGE)[_ORDER]
 for _constant in (_ORDER, _SLOWNESS, _FASTEST, _CHARGE):
     _constant.flags.writeable = False
-#: Places of a block for the likelihood of rings: that of other rings, shares of outliers and ghosts among them, and the
-#: log-density of the ring, were its photons expected, over that of other rings.
-_OTHER, _OUTLIER, _GHOST, _SCALE = (i * BLOCK for i in range(N_COMPARED, N_COMPARED + 4))
-#: What these are made of, in the places of what comes later: index, slope, charge/pt and their covariances; bend/p^2, 1
-#: - bend, twice the relative error before they are sorted; log-densities of outliers and ghosts, and of the photons of
-#: a ring, were they expected.
+#: What a block begins with, in the places of what comes later: index, slope, charge/pt and their covariances; what all
+#: hypotheses share, before it is sorted; log-densities of outliers and ghosts, and of the photons of a ring, were they
+#: expected.
 _INDEX, _TGL, _Q_OVER_PT, _COV9, _COV13, _COV14 = EXPECTED, N_SIGMA, WEIGHT, PULL, BEST, MEAN
-_RAW_SLOW, _RAW_LIMIT, _RAW_ERROR, _RANK = _OTHER, _OUTLIER, _GHOST, VALUE
+_RAW_SLOW, _RAW_LIMIT, _RAW_ERROR, _RANK = OTHER, OUTLIER, GHOST, VALUE
 _FLAT, _FLAT_GHOST, _STEEPEST = EXPECTED, N_SIGMA, WEIGHT
-_N_VALUES = (N_COMPARED + 4) * BLOCK
 #: Rows of the columns of a result: angle, its error, then those of each hypothesis.
 _ANGLE_ROW, _ERROR_ROW, _EXPECTED_ROWS = 0, 1, 2
 _N_SIGMA_ROWS, _LIKELIHOOD_ROWS = _EXPECTED_ROWS + N_SPECIES, _EXPECTED_ROWS + 2 * N_SPECIES
@@ -155,8 +157,10 @@ def compare_hypotheses(
     _compare_kernel(
         crossings.rows, track["tgl"], track["q_over_pt"], track["cov"], crossings.optic, crossings.u, crossings.v,
         optics, rings.n_photons, rings.found, rings.angle, rings.density, rings.threshold, rings.n_gas, index, yield_,
-        outliers, log_flat(optics, outliers), config.likelihood, is_wide, bool(optics[0, EDGES] == FREE),
-        np.empty(_N_VALUES), np.empty((2, BLOCK), np.int64), np.empty(3 * _N_BUCKETS, np.int64),
+        outliers, log_flat(optics, outliers), config.likelihood, is_wide, geometry.is_uniform,
+        geometry.edges,
+        np.empty(N_VALUES), np.empty(BLOCK, np.int64), np.empty(BLOCK, np.uint64),
+        np.empty(3 * _N_BUCKETS, np.int64),
         columns, n_photons, flags,
     )  # fmt: skip
     return Comparison(
@@ -171,13 +175,16 @@ def _compare_kernel(
     rows: Integers, tgl: Floats, q_over_pt: Floats, cov: Floats, tile: Integers, u: Floats, v: Floats, optics: Floats,
     n_photons: Integers, found: Flags, angle: Floats, density: Floats, threshold: Integers, n_gas: NDArray[np.int32],
     gas_index: float, gas_yield: float, outliers: float, flat: Floats, is_likelihood: bool, is_wide: bool,
-    is_free: bool, a: Floats, scratch: Integers, ends: Integers, out: Floats, photons: NDArray[np.int32], flags: Flags,
+    is_uniform: bool, edges: float, a: Floats, place: Integers, target: Words, ends: Integers, out: Floats,
+    photons: NDArray[np.int32], flags: Flags,
 ) -> None:  # fmt: skip
-    written, place, target = 0, scratch[0], scratch[1]
+    written = 0
+    if is_uniform:
+        fill(a, optics)
     for first in range(0, len(rows), BLOCK):
         size = min(BLOCK, len(rows) - first)
         last = rows[first + size - 1] + 1
-        _clear(written, last, out, photons, flags)
+        _clear(out[:, written:last], photons[written:last], flags[:, written:last])
         written = last
         _share(a, first, size, rows, tile, optics, tgl, q_over_pt, cov)
         _sort(a, first, size, found, threshold, ends, place)
@@ -187,54 +194,54 @@ def _compare_kernel(
             i, q = rows[j], j - first
             target[k], flags[0, i], flags[1, i], photons[i] = i, True, found[j], n_photons[j]
             a[SLOW + k], a[LIMIT + k], a[ERROR + k] = a[_RAW_SLOW + q], a[_RAW_LIMIT + q], a[_RAW_ERROR + q]
-        gather(a, place, size, tile, optics)
+        gather(a, size, place, tile, u, v, optics, is_uniform)
         for k in range(n_rings):
             a[ANGLE + k], a[COUNT + k] = angle[place[k]], n_photons[place[k]]
-        measure(a, n_rings, place, tile, u, v, optics, density)
+        measure(a, n_rings, place, density, edges)
         for k in range(n_rings):
             out[_ANGLE_ROW, target[k]], out[_ERROR_ROW, target[k]] = a[ANGLE + k], math.sqrt(a[VARIANCE + k])
         if is_likelihood:
             _share_of_rings(a, n_rings, place, tile, n_photons, flat)
-            gather_missing(a, n_rings, size, place, tile, optics, density, threshold)
+            gather_missing(a[n_rings:], size - n_rings, place[n_rings:], density, threshold)
         for r in range(N_SPECIES):
-            _distances(a, ends[N_SPECIES - 1 - r], _SLOWNESS[r], is_wide)
-            _write(a, 0, ends[N_SPECIES - 1 - r], target, EXPECTED, out[_EXPECTED_ROWS + _ORDER[r]])
-            _write(a, 0, ends[N_SPECIES - 1 - r], target, N_SIGMA, out[_N_SIGMA_ROWS + _ORDER[r]])
+            h, n_near = _ORDER[r], ends[N_SPECIES - 1 - r]
+            _distances(a, n_near, _SLOWNESS[r], is_wide)
+            _write(a, EXPECTED, n_near, target, out[_EXPECTED_ROWS + h])
+            _write(a, N_SIGMA, n_near, target, out[_N_SIGMA_ROWS + h])
             if is_likelihood:
-                _of_rings(a, ends[N_SPECIES - 1 - r], n_rings, _CHARGE[r])
-                _write(a, 0, n_rings, target, VALUE, out[_LIKELIHOOD_ROWS + _ORDER[r]])
+                _of_rings(a, n_near, n_rings, _CHARGE[r])
+                _write(a, VALUE, n_rings, target, out[_LIKELIHOOD_ROWS + h])
             for group in range(1, 3):
-                begin, end = ends[group * _N_BUCKETS - 1], ends[group * _N_BUCKETS + N_SPECIES - 1 - r]
-                _expect(a, begin, end, _SLOWNESS[r], is_wide)
-                _write(a, begin, end, target, EXPECTED, out[_EXPECTED_ROWS + _ORDER[r]])
+                begin = ends[group * _N_BUCKETS - 1]
+                # a view that begins with the group: indices that start at zero make vectors
+                b, n_near = a[begin:], ends[group * _N_BUCKETS + N_SPECIES - 1 - r] - begin
+                _expect(b, n_near, _SLOWNESS[r], is_wide)
+                _write(b, EXPECTED, n_near, target[begin:], out[_EXPECTED_ROWS + h])
                 if is_likelihood:
-                    log_missing(
-                        a, begin, end, group == 2, is_free, _CHARGE[r], u, v, place, tile, optics, outliers
-                    )  # fmt: skip
-                    _write(a, begin, end, target, VALUE, out[_LIKELIHOOD_ROWS + _ORDER[r]])
+                    log_missing(b, n_near, group == 2, edges, _CHARGE[r], outliers)
+                    _write(b, VALUE, n_near, target[begin:], out[_LIKELIHOOD_ROWS + h])
             if is_likelihood and gas_yield > 0.0:
-                _add_gas(
-                    a, size, target, n_gas, _SLOWNESS[r], gas_yield * _CHARGE[r], gas_index, outliers,
-                    out[_LIKELIHOOD_ROWS + _ORDER[r]],
-                )  # fmt: skip
-    _clear(written, out.shape[1], out, photons, flags)
+                light = gas_yield * _CHARGE[r]
+                _add_gas(a, size, target, n_gas, _SLOWNESS[r], light, gas_index, outliers, out[_LIKELIHOOD_ROWS + h])
+    _clear(out[:, written:], photons[written:], flags[:, written:])
 
 
 @inline
-def _clear(begin: int, end: int, out: Floats, photons: NDArray[np.int32], flags: Flags) -> None:
-    """What tracks without a ring have, in rows from `begin` on."""
+def _clear(out: Floats, photons: NDArray[np.int32], flags: Flags) -> None:
+    """What tracks without a ring have."""
     for c in range(out.shape[0]):
         nothing = 0.0 if c >= _LIKELIHOOD_ROWS else np.nan
-        for i in range(begin, end):
-            out[c, i] = nothing
-    for i in range(begin, end):
+        column = out[c]
+        for i in range(len(column)):
+            column[i] = nothing
+    for i in range(len(photons)):
         photons[i], flags[0, i], flags[1, i] = 0, False, False
 
 
 @inline
-def _write(a: Floats, begin: int, end: int, target: Integers, value: int, column: Floats) -> None:
+def _write(a: Floats, value: int, size: int, target: Words, column: Floats) -> None:
     """Put values of a block into the rows of its tracks."""
-    for k in range(begin, end):
+    for k in range(size):
         column[target[k]] = a[value + k]
 
 
@@ -302,15 +309,15 @@ def _share_of_rings(
     for k in range(n_rings):
         noise = a[NOISE + k]
         # no background: next to nothing
-        a[_GHOST + k] = a[_FLAT_GHOST + k] + a[COUNT + k] * log(max(noise, 1e-300)) - noise
+        a[GHOST + k] = a[_FLAT_GHOST + k] + a[COUNT + k] * log(max(noise, 1e-300)) - noise
     for k in range(n_rings):
-        distance = a[_GHOST + k] - a[_FLAT + k]
+        distance = a[GHOST + k] - a[_FLAT + k]
         small = exp(max(-abs(distance), -700.0))
         more = 1.0 / (1.0 + small)
         less = small * more
-        a[_OTHER + k] = max(a[_FLAT + k], a[_GHOST + k]) + log(1.0 + small)
-        a[_OUTLIER + k], a[_GHOST + k] = (more, less) if distance < 0.0 else (less, more)
-        a[_SCALE + k] = a[_STEEPEST + k] - a[_OTHER + k]
+        a[OTHER + k] = max(a[_FLAT + k], a[GHOST + k]) + log(1.0 + small)
+        a[OUTLIER + k], a[GHOST + k] = (more, less) if distance < 0.0 else (less, more)
+        a[SCALE + k] = a[_STEEPEST + k] - a[OTHER + k]
 
 
 @inline
@@ -345,16 +352,16 @@ def _distances(a: Floats, size: int, slowness: float, is_wide: bool) -> None:
 
 
 @inline
-def _expect(a: Floats, begin: int, end: int, slowness: float, is_wide: bool) -> None:
+def _expect(a: Floats, size: int, slowness: float, is_wide: bool) -> None:
     """Expected angles of tracks without a ring, sin^2 of it and its error."""
-    for j in range(begin, end):
+    for j in range(size):
         shrink = slowness * a[SLOW + j]
         square = a[LIMIT + j] - shrink
         positive = max(square, 0.0)
         a[BEST + j], a[PULL + j] = square, a[ERROR + j] * shrink
         a[EXPECTED + j] = small_angle(math.sqrt(positive), positive) if square > 0.0 else np.nan
     if is_wide:
-        for j in range(begin, end):
+        for j in range(size):
             a[EXPECTED + j] = math.asin(math.sqrt(a[BEST + j])) if a[BEST + j] > 0.0 else np.nan
 
 
@@ -369,21 +376,21 @@ def _of_rings(a: Floats, n_near: int, n_rings: int, charge: float) -> None:
         a[MEAN + j], a[VALUE + j] = mean, log_ratio(a[COUNT + j], mean + a[NOISE + j])
     for j in range(n_near):
         # a ghost, if none of the particle's photons is seen
-        a[MEAN + j] = a[_OUTLIER + j] + a[_GHOST + j] * exp(max(-a[MEAN + j], -700.0))
+        a[MEAN + j] = a[OUTLIER + j] + a[GHOST + j] * exp(max(-a[MEAN + j], -700.0))
     for j in range(n_near):
-        own = exp(max(a[_SCALE + j] + a[VALUE + j] - 0.5 * a[PULL + j], -700.0))
+        own = exp(max(a[SCALE + j] + a[VALUE + j] - 0.5 * a[PULL + j], -700.0))
         a[MEAN + j] += own * a[WEIGHT + j]
     for j in range(n_near):
         ratio = log(a[MEAN + j])
         # nothing is expected below the threshold
-        a[VALUE + j] = a[_OTHER + j] + (ratio if a[BEST + j] > 0.0 else 0.0)
+        a[VALUE + j] = a[OTHER + j] + (ratio if a[BEST + j] > 0.0 else 0.0)
     for j in range(n_near, n_rings):
-        a[VALUE + j] = a[_OTHER + j]
+        a[VALUE + j] = a[OTHER + j]
 
 
 @inline
 def _add_gas(
-    a: Floats, size: int, target: Integers, n_gas: NDArray[np.int32], slowness: float, yield_: float, index: float,
+    a: Floats, size: int, target: Words, n_gas: NDArray[np.int32], slowness: float, yield_: float, index: float,
     floor: float, column: Floats,
 ) -> None:  # fmt: skip
     """Add the photons of the gas to the log-likelihoods of a hypothesis."""

@@ -16,8 +16,24 @@ from flashdet.kernels.elementary import exp
 from flashdet.kernels.jit import bare_kernel, inline
 from flashdet.kernels.noise import _normal
 from flashdet.kernels.philox import poisson, words
-from flashdet.stages.rich.blocks import ANGLE, BLOCK, COSINE, N_SHARED, RADIUS, SINE, VARIANCE, gather, rings_of_block
-from flashdet.stages.rich.optics import ARC_LIMIT, PHOTONS, background_photons, kept_fraction, small_angle
+from flashdet.stages.rich.blocks import (
+    ANGLE,
+    BLOCK,
+    COSINE,
+    ETA,
+    KEPT,
+    MASS_OVER_PT,
+    PHOTONS_MEAN,
+    RADIUS,
+    SINE,
+    SQUARE,
+    VARIANCE,
+    fill,
+    gather,
+    kept_of_block,
+    rings_of_block,
+)
+from flashdet.stages.rich.optics import ARC_LIMIT, INDEX, PHOTONS, WINDOW, small_angle
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -27,9 +43,7 @@ _U = np.uint64
 #: Slots of the random numbers of a track: photons of its ring and of the background and the error of the angle, all of
 #: one block of numbers; photons of the gas.
 _SLOT_RING, _SLOT_GAS = 0, 2
-#: Places of the values of a block, behind those of all blocks: sin^2, mean photons; pseudorapidity, m/pt.
-_SQUARE, _MEAN, _ETA, _SLOW = (i * BLOCK for i in range(N_SHARED, N_SHARED + 4))
-N_VALUES = (N_SHARED + 4) * BLOCK
+_TWO_PI = 2.0 * math.pi
 
 
 # --- random numbers --------------------------------------------------------------------------------------------------
@@ -45,10 +59,10 @@ def _true_angles(a: Floats, size: int) -> None:
     """Cherenkov angles of the particles of a block."""
     for k in range(size):
         # 1/p = 1/(pt cosh(eta))
-        growth = exp(a[_ETA + k])
-        ratio, index = 2.0 * a[_SLOW + k] * growth / (1.0 + growth * growth), a[k]
+        growth = exp(a[ETA + k])
+        ratio, index = 2.0 * a[MASS_OVER_PT + k] * growth / (1.0 + growth * growth), a[INDEX * BLOCK + k]
         square = max(1.0 - (1.0 + ratio * ratio) / (index * index), 0.0)
-        a[_SQUARE + k], a[COSINE + k] = square, math.sqrt(1.0 - square)
+        a[SQUARE + k], a[COSINE + k] = square, math.sqrt(1.0 - square)
         # nothing divides by zero below the threshold
         a[SINE + k] = math.sqrt(max(square, 1e-18))
         a[ANGLE + k] = small_angle(a[SINE + k], square)
@@ -58,9 +72,9 @@ def _true_angles(a: Floats, size: int) -> None:
 @bare_kernel
 def signal_kernel(
     rows: Integers, offsets: Integers, event_key: Words, particle_index: NDArray[np.int32], pt: Floats, eta: Floats,
-    mass: Floats, charge: NDArray[np.int8], tile: Integers, u: Floats, v: Floats, optics: Floats, key: np.uint64,
-    a: Floats, place: Integers, index: Integers, where: Words, bits: Words, signal: Integers, angle: Floats,
-    variance: Floats, windows: Floats, noise: Floats, left: Words,
+    mass: Floats, charge: NDArray[np.int8], tile: Integers, u: Floats, v: Floats, optics: Floats, is_uniform: bool,
+    edges: float, key: np.uint64, a: Floats, place: Integers, index: Integers, where: Words, bits: Words,
+    signal: Integers, angle: Floats, variance: Floats, windows: Floats, noise: Floats, left: Words,
 ) -> None:  # fmt: skip
     """Photons of the particles, their angles and variances, background windows; a normal number, and bits for later.
 
@@ -68,6 +82,8 @@ def signal_kernel(
     second is a normal number, which leaves its bits 9 to 11 over.
     """
     event = 0
+    if is_uniform:
+        fill(a, optics)
     for first in range(0, len(rows), BLOCK):
         size = min(BLOCK, len(rows) - first)
         for k in range(size):
@@ -75,26 +91,28 @@ def signal_kernel(
             while i >= offsets[event + 1]:
                 event += 1
             where[k], index[k] = event_key[event], particle_index[i]
-            a[_ETA + k], a[_SLOW + k], a[_MEAN + k] = eta[i], mass[i] / pt[i], charge[i]
+            a[ETA + k], a[MASS_OVER_PT + k], a[PHOTONS_MEAN + k] = eta[i], mass[i] / pt[i], charge[i]
         for k in range(size):
             bits[0, k], bits[1, k] = words(key, where[k], index[k], _SLOT_RING)
-        gather(a, place, size, tile, optics)
+        gather(a, size, place, tile, u, v, optics, is_uniform)
         _true_angles(a, size)
         rings_of_block(a, size)
+        kept_of_block(a, size, edges)
         for k in range(size):
-            j, square, optic = first + k, a[_SQUARE + k], optics[tile[first + k]]
-            kept = kept_fraction(u[j], v[j], a[RADIUS + k], optic)
-            windows[j] = background_photons(1.0, a[RADIUS + k], kept, optic)
-            a[_MEAN + k] *= a[_MEAN + k] * optic[PHOTONS] * square * kept
-            variance[j] = a[VARIANCE + k]
-            angle[j] = a[ANGLE + k] if square < ARC_LIMIT else math.asin(a[SINE + k])
+            j, square, kept = first + k, a[SQUARE + k], a[KEPT + k]
+            a[PHOTONS_MEAN + k] *= a[PHOTONS_MEAN + k] * a[PHOTONS * BLOCK + k] * square * kept
+            angle[j], variance[j] = a[ANGLE + k], a[VARIANCE + k]
+            # of the background, per density
+            windows[j] = _TWO_PI * a[RADIUS + k] * kept * a[WINDOW * BLOCK + k]
         for k in range(size):
             j = first + k
             noise[j] = _normal(bits[1, k], 1, key, where[k], index[k], _SLOT_RING)
             left[j] = (bits[0, k] << _U(32)) | ((bits[1, k] >> _U(9)) & _U(7))
-            signal[j] = poisson_of(unit32(bits[0, k] >> _U(32)), a[_MEAN + k])
-            if not a[_SQUARE + k] > 0.0:
+            signal[j] = poisson_of(unit32(bits[0, k] >> _U(32)), a[PHOTONS_MEAN + k])
+            if not a[SQUARE + k] > 0.0:
                 angle[j], windows[j] = 0.0, 0.0
+            elif a[SQUARE + k] >= ARC_LIMIT:
+                angle[j] = math.asin(a[SINE + k])
 
 
 @bare_kernel

@@ -5,6 +5,8 @@ Only measured values enter. Rings are made in :mod:`.rings`, and compared with h
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,45 +14,45 @@ from flashdet.kernels.elementary import cosine_and_sine
 from flashdet.kernels.jit import inline
 from flashdet.stages.rich.blocks import (
     ANGLE,
-    ANYWHERE,
+    BLOCK,
     COSINE,
     COUNT,
+    KEPT,
     NOISE,
     RADIUS,
     SINE,
     VARIANCE,
     YIELD,
+    kept_of_block,
     rings_of_block,
 )
-from flashdet.stages.rich.optics import FLAT, LIMIT_ANGLE, LIMIT_RESOLUTION, PHOTONS, background_photons, kept_fraction
+from flashdet.stages.rich.optics import FLAT, LIMIT_ANGLE, LIMIT_RESOLUTION, PHOTONS, WINDOW
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 
+_TWO_PI = 2.0 * math.pi
+
+
 @inline
-def measure(
-    a: Floats, n: int, place: Integers, tile: Integers, u: Floats, v: Floats, optics: Floats, density: Floats
-) -> None:
-    """Measure the first `n` rings of a block; constants of their tiles, angles and numbers of photons are there.
+def measure(a: Floats, n: int, place: Integers, density: Floats, edges: float) -> None:
+    """Measure the first `n` rings of a block; their tiles, angles and numbers of photons are there.
 
     Cosine, sine and the squared error (in the place of the variance) of the angle are left there, and what the
     likelihood needs.
     """
     for k in range(n):
         # a ring beyond saturation is one at saturation
-        optic = optics[tile[place[k]]]
-        a[YIELD + k] = max(min(a[ANGLE + k], optic[LIMIT_ANGLE]), 1e-6)
-        a[ANYWHERE + k] = FLAT * optic[LIMIT_RESOLUTION] * optic[LIMIT_RESOLUTION]
-    for k in range(n):
-        a[COSINE + k], a[SINE + k] = cosine_and_sine(a[YIELD + k])
+        angle = max(min(a[ANGLE + k], a[LIMIT_ANGLE * BLOCK + k]), 1e-6)
+        a[COSINE + k], a[SINE + k] = cosine_and_sine(angle)
     rings_of_block(a, n)
+    kept_of_block(a, n, edges)
     for k in range(n):
-        j = place[k]
-        optic = optics[tile[j]]
-        kept = kept_fraction(u[j], v[j], a[RADIUS + k], optic)
-        a[NOISE + k] = background_photons(density[j], a[RADIUS + k], kept, optic)
-        a[YIELD + k] = optic[PHOTONS] * kept
+        a[NOISE + k] = density[place[k]]
+    for k in range(n):
+        a[NOISE + k] *= _TWO_PI * a[RADIUS + k] * a[KEPT + k] * a[WINDOW * BLOCK + k]
+        a[YIELD + k] = a[PHOTONS * BLOCK + k] * a[KEPT + k]
     _errors(a, n)
     for k in range(n):
         a[COSINE + k], a[SINE + k] = cosine_and_sine(a[ANGLE + k])
@@ -66,7 +68,8 @@ def _errors(a: Floats, size: int) -> None:
     chance, and pulls in central Pb-Pb would be up to 1.5 wide.
     """
     for k in range(size):
-        n, b, flat = a[COUNT + k], a[NOISE + k], a[ANYWHERE + k]
+        n, b, resolution = a[COUNT + k], a[NOISE + k], a[LIMIT_RESOLUTION * BLOCK + k]
+        flat = FLAT * resolution * resolution
         s = a[YIELD + k] * a[SINE + k] * a[SINE + k]
         s = 4.0 * s if n * n > (s + b) * (4.0 * s + b) else s
         own = n * s / (s + b)

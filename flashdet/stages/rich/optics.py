@@ -23,7 +23,6 @@ EDGES, PHOTONS, EDGE_A, EDGE_B = range(4)
 #: What rings are made of: index, fixed resolution, (n'/n)^2 - 1 with the index n' of the gap, factors of the three
 #: variances of a photon and of a denominator, half the thickness, gap and n/n' for the radius.
 INDEX, RESOLUTION, _EXIT, _PIXEL, _DEPTH, _ALONG, _SPREAD, _HALF, _GAP, _SNELL = range(4, 14)
-N_RING = 10
 #: Derived: resolution and radius at saturation, width [cm] and number of the windows for rings.
 LIMIT_RESOLUTION, LIMIT_ANGLE, LIMIT_RADIUS, WINDOW, N_WINDOWS = range(14, 19)
 N_OPTIC = 19
@@ -264,20 +263,32 @@ def arc_cosine(x: float) -> float:
 
 
 @inline
-def _beyond(distance: float, radius: float) -> float:
-    """Half the angle of the arc of a circle that lies beyond a straight edge, which is `distance` from its centre."""
-    return arc_cosine(max(distance, 0.0) / radius) if distance < radius else 0.0
+def kept_by_rectangle(u: float, v: float, radius: float, a: float, b: float) -> float:
+    """Share of a ring on a rectangle of half sides `a` and `b`: see :func:`kept_fraction`; without a branch."""
+    inverse, quarter = 1.0 / (radius + 1e-300), 0.5 * math.pi
+    # half the angle of the arc beyond each edge
+    up = arc_cosine(min(max(a - u, 0.0) * inverse, 1.0))
+    down = arc_cosine(min(max(a + u, 0.0) * inverse, 1.0))
+    left = arc_cosine(min(max(b - v, 0.0) * inverse, 1.0))
+    right = arc_cosine(min(max(b + v, 0.0) * inverse, 1.0))
+    lost = min(up + left, quarter) + min(up + right, quarter) + min(down + left, quarter) + min(down + right, quarter)
+    return 1.0 - lost / (4.0 * quarter)
 
 
 @inline
 def _within(centre: float, radius: float, limit: float) -> float:
     """Share of a circle around a point `centre` away from the axis that lies less than `limit` from the axis."""
-    if centre + radius <= limit:
-        return 1.0
-    if abs(centre - radius) >= limit:
-        return 0.0
-    x = (limit * limit - centre * centre - radius * radius) / (2.0 * centre * radius)
-    return 1.0 - math.acos(x) / math.pi
+    x = (limit * limit - centre * centre - radius * radius) / (2.0 * centre * radius + 1e-300)
+    # 1 or more: all of it; -1 or less: nothing
+    x = min(max(x, -1.0), 1.0)
+    beyond = arc_cosine(abs(x)) / math.pi
+    return 1.0 - beyond if x >= 0.0 else beyond
+
+
+@inline
+def kept_by_annulus(u: float, radius: float, a: float, b: float) -> float:
+    """Share of a ring `u` away from the axis between the radii `a` and `b`: see :func:`kept_fraction`; no branch."""
+    return _within(u, radius, b) - _within(u, radius, a)
 
 
 @inline
@@ -302,18 +313,11 @@ def kept_fraction(u: float, v: float, radius: float, optic: Floats) -> float:
     float
         0 to 1; 1 in the simple model.
     """
-    a, b = optic[EDGE_A], optic[EDGE_B]
     if optic[EDGES] == FREE:
         return 1.0
     if optic[EDGES] == ANNULUS:
-        return _within(u, radius, b) - _within(u, radius, a)
-    if abs(u) + radius <= a and abs(v) + radius <= b:
-        return 1.0
-    up, down = _beyond(a - u, radius), _beyond(a + u, radius)
-    left, right = _beyond(b - v, radius), _beyond(b + v, radius)
-    quarter = 0.5 * math.pi
-    lost = min(up + left, quarter) + min(up + right, quarter) + min(down + left, quarter) + min(down + right, quarter)
-    return 1.0 - lost / (4.0 * quarter)
+        return kept_by_annulus(u, radius, optic[EDGE_A], optic[EDGE_B])
+    return kept_by_rectangle(u, v, radius, optic[EDGE_A], optic[EDGE_B])
 
 
 # --- arrays ----------------------------------------------------------------------------------------------------------

@@ -27,10 +27,10 @@ from flashdet.kernels.factorial import log_factorial
 from flashdet.kernels.jit import bare_kernel, inline
 from flashdet.kernels.philox import uniforms
 from flashdet.rng import Draw
-from flashdet.stages.rich.blocks import BLOCK
+from flashdet.stages.rich.blocks import BLOCK, N_VALUES
 from flashdet.stages.rich.config import RichConfig
 from flashdet.stages.rich.crossing import Crossings
-from flashdet.stages.rich.light import N_VALUES, gas_kernel, signal_kernel, unit32
+from flashdet.stages.rich.light import gas_kernel, signal_kernel, unit32
 from flashdet.stages.rich.optics import (
     FLAT,
     LIMIT_ANGLE,
@@ -117,9 +117,9 @@ def make_rings(
     rows, tile, u, v = crossings.rows, crossings.optic, crossings.u, crossings.v
     pt, eta, mass, charge = track["pt_true"], track["eta_true"], track["mass_true"], track["charge_true"]
     signal_kernel(
-        rows, offsets, event_key, index, pt, eta, mass, charge, tile, u, v, optics, draw.key, np.empty(N_VALUES),
-        np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64), np.empty(BLOCK, np.uint64),
-        np.empty((2, BLOCK), np.uint64), signal, true, variance, windows, noise, left,
+        rows, offsets, event_key, index, pt, eta, mass, charge, tile, u, v, optics, geometry.is_uniform,
+        geometry.edges, draw.key, np.empty(N_VALUES), np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64),
+        np.empty(BLOCK, np.uint64), np.empty((2, BLOCK), np.uint64), signal, true, variance, windows, noise, left,
     )  # fmt: skip
     gas = config.gas
     if gas is not None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flashdet.stages.rich.config import Discs, RichConfig, Tiles
-from flashdet.stages.rich.optics import ANNULUS, FREE, LIMIT_RADIUS, RECTANGLE, pack_optic
+from flashdet.stages.rich.optics import ANNULUS, EDGES, FREE, LIMIT_RADIUS, RECTANGLE, pack_optic
 from flashdet.stages.surface import pack
 
 Floats = NDArray[np.float64]
@@ -142,6 +142,16 @@ class Geometry:
     table: Integers
     closest: float = 0.0
     steepest: float = 0.0
+
+    @property
+    def edges(self) -> float:
+        """What kind of edges all tiles have, see `flashdet.stages.rich.optics`."""
+        return float(self.optics[0, EDGES])
+
+    @property
+    def is_uniform(self) -> bool:
+        """True if all tiles are the same."""
+        return bool((self.optics == self.optics[0]).all())
 
 
 def make_geometry(config: RichConfig) -> Geometry:
