@@ -368,7 +368,6 @@ def schema() -> dict[str, Any]:
     top = merged["$defs"].pop("CardModel")
     stages = [references[m, "validation"] for m in models]
     properties = top["properties"]
-    properties["stages"] = {**properties["stages"], "items": {"oneOf": stages}}
     properties["luts"] = {"anyOf": [{"type": "string"}, properties["luts"]]}
     properties["include"] = {
         "type": "array",
@@ -376,7 +375,9 @@ def schema() -> dict[str, Any]:
         "description": "Cards put underneath this one, later ones win.",
     }
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", **top, "title": "FlashDet card"}
-    # A card with includes may leave anything to them.
-    required = head.pop("required", [])
-    head["anyOf"] = [{"required": ["include"]}, {"required": required}]
+    # A card with includes may leave anything to them, and of a stage of theirs says only what is to change.
+    change = {"type": "object", "anyOf": [{"required": [key]} for key in ("name", "kind")]}
+    head["if"] = {"required": ["include"]}
+    head["then"] = {"properties": {"stages": {"items": {"anyOf": [*stages, change]}}}}
+    head["else"] = {"required": head.pop("required", []), "properties": {"stages": {"items": {"oneOf": stages}}}}
     return {**head, "$defs": merged["$defs"]}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from flashdet.card import Card, schema, shipped_cards
 from flashdet.config import AnyTime, Length, StrictModel
@@ -201,8 +202,23 @@ def test_schema_lists_all_kinds_and_can_be_written():
     assert not re.match(pattern, "20")
     assert not re.match(pattern, "20 cm")
     assert len(text) > 1000
-    references = {r["$ref"].rpartition("/")[2] for r in found["properties"]["stages"]["items"]["oneOf"]}
+    references = {r["$ref"].rpartition("/")[2] for r in found["else"]["properties"]["stages"]["items"]["oneOf"]}
     assert references <= set(found["$defs"])
+
+
+def test_schema_agrees_with_the_card_about_what_is_allowed():
+    validator = pytest.importorskip("jsonschema").Draft202012Validator(schema())
+    # bare names of detectors in the stage pid are not in its schema
+    for path in VALID.glob("*.yaml"):
+        assert not list(validator.iter_errors(YAML(typ="safe").load(path))), path
+    complete = YAML(typ="safe").load(VALID.parents[2] / "cards/reference_barrel.yaml")
+    assert validator.is_valid(complete)
+    for key in ("detector", "magnetic_field", "stages"):
+        assert not validator.is_valid({k: v for k, v in complete.items() if k != key})
+    # of a stage only what changes: with something to change it in
+    changed = {**complete, "stages": [{"name": "tracking", "efficiency": False}]}
+    assert not validator.is_valid(changed)
+    assert validator.is_valid({**changed, "include": ["reference_barrel"]})
 
 
 class _Values(StrictModel):
