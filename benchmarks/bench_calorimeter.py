@@ -23,7 +23,8 @@ from flashdet.stages.emcal import stage as emcal
 pytestmark = pytest.mark.benchmark(timer=time.process_time)
 EXAMPLES = Path(__file__).parent.parent / "examples"
 PARTS = (
-    "choose_neutrals", "make_deposits", "merge_deposits", "measure_clusters", "match_nearest", "describe_tracks",
+    "choose_neutrals", "choose_charged", "make_deposits", "merge_deposits", "measure_clusters", "match_nearest",
+    "describe_tracks",
 )  # fmt: skip
 
 

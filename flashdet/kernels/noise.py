@@ -44,6 +44,30 @@ def uniform_rows(
 
 
 @bare_kernel
+def uniform_pair_rows(
+    key: np.uint64,
+    event_key: NDArray[np.uint64],
+    index: NDArray[np.int64],
+    slot: int,
+    n: int,
+    first: NDArray[np.float64],
+    second: NDArray[np.float64],
+) -> None:
+    """Write both numbers of `flashdet.kernels.philox.uniforms`.
+
+    Parameters
+    ----------
+    key, event_key, index, slot, n
+        As in `uniform_rows`.
+    first, second : (n,) float64
+        Written.
+    """
+    for j in range(n):
+        a, b = words(key, event_key[j], index[j], slot)
+        first[j], second[j] = _unit(a), _unit(b)
+
+
+@bare_kernel
 def normal_rows(
     key: np.uint64,
     event_key: NDArray[np.uint64],

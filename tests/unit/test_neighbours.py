@@ -36,11 +36,12 @@ def test_against_brute_force(distance):
     x[:4], y[:4], hit[:4] = -125.0, (0.0, -0.0, 0.05, -0.05), 0
     grid = make_grid(plan_grid(surfaces, distance), distance, offsets)
     assert len(grid.cells) <= 16_384
-    for event, (first, last) in enumerate(itertools.pairwise(offsets)):
+    places = np.stack([x, y, z, np.full(n, np.nan)], axis=1)
+    for first, last in itertools.pairwise(offsets):
         for i in range(first, last):
-            put_item(grid, event, i, hit[i], x[i], y[i], z[i], surfaces)
+            put_item(grid, i, hit[i], places, surfaces)
         for i in range(first, last):
-            found = find_near(grid, event, hit[i], x[i], y[i], z[i], surfaces, x, y, z)
+            found = find_near(grid, first, hit[i], x[i], y[i], z[i], surfaces, places)
             square = (x - x[i]) ** 2 + (y - y[i]) ** 2 + (z - z[i]) ** 2
             rows = np.arange(n)
             expected = rows[(square < distance**2) & (hit == hit[i]) & (rows >= first) & (rows < last)]

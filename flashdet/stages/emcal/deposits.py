@@ -1,8 +1,11 @@
 """Energy that particles leave in a calorimeter, particle by particle.
 
-Kernels of :mod:`.stage`, which holds the stage. Where particles enter is in
-:mod:`.front`, how much energy hadrons leave in :mod:`.showers`; how deposits merge in
-:mod:`.merging`, and what is measured of them in :mod:`.clusters`.
+Kernels of :mod:`.stage`. Which particles may arrive is found in :mod:`.candidates`, where they enter in
+:mod:`.front`, how much energy hadrons leave in :mod:`.showers`; how deposits merge in :mod:`.merging`, and what is
+measured of them in :mod:`.clusters`.
+
+Particles go through in blocks, step by step, in loops of few numbers each that become vector instructions: half the
+time of one particle after the other.
 """
 
 from __future__ import annotations
@@ -13,42 +16,53 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from flashdet.kernels.elementary import cosine_and_sine, log
 from flashdet.kernels.helix import curvature
-from flashdet.kernels.jit import inline, kernel
-from flashdet.kernels.philox import normals, uniforms
+from flashdet.kernels.jit import bare_kernel, inline
+from flashdet.kernels.noise import normal_rows, uniform_pair_rows
 from flashdet.species import SPECIES
-from flashdet.stages.emcal.front import first_hit, may_hit
-from flashdet.stages.emcal.showers import Hadrons, available_energy, hadronic_energy, shower_start
+from flashdet.stages.emcal.candidates import PHOTON, Charged, Chosen
+from flashdet.stages.emcal.front import (
+    ARC,
+    BLOCK,
+    COSINE,
+    CURVATURE,
+    FROM_X,
+    FROM_Y,
+    FROM_Z,
+    HIT_X,
+    HIT_Y,
+    HIT_Z,
+    N_WAY,
+    SINE,
+    SLOPE,
+    SURFACE,
+    cross,
+)
+from flashdet.stages.emcal.showers import Hadrons, available_energy, hadronic_energy
 from flashdet.stages.neutrals import Neutrals
 from flashdet.units import C_LIGHT
 
 Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
 
 ELECTRON, MUON = SPECIES.index("electron"), SPECIES.index("muon")
-PHOTON = 22
 #: Slots of the random numbers of a particle: noise and width, place, ionisation and clock, hadronic shower.
 SLOT_NOISE_WIDTH, SLOT_POSITION, SLOT_IONISATION_TIME, _SLOT_SHOWER = range(4)
 #: What a deposit comes from; also the order of the counters of lost clusters.
 _PHOTON, _CHARGED, _NEUTRAL_HADRON = range(3)
 #: Kinds of deposits, rows of `Response.widths`.
 ELECTROMAGNETIC, IONISATION, HADRONIC = range(3)
-
-
-class Charged(NamedTuple):
-    """Truth of charged particles, from ``track`` (``*_true``) or ``charged``."""
-
-    particle_index: NDArray[np.int32]
-    species: NDArray[np.int8]
-    pdg: NDArray[np.int32]
-    charge: NDArray[np.int8]
-    mass: Floats
-    pt: Floats
-    tgl: Floats
-    phi: Floats
-    vx: Floats
-    vy: Floats
-    vz: Floats
-    vt: Floats
+#: Columns of `Deposits.numbers`.
+X, Y, Z, LEFT, TOTAL, TIME, LOG_WIDTH, NOISE = range(8)
+#: Where more quantities of particles start in the array of a block, see `flashdet.stages.emcal.front`: momentum px and
+#: py of neutral particles, azimuth, pt and charge of charged ones; energy, mass, time of the production and later of
+#: the arrival. Then those of its hadrons and muons, one after the other: logarithm of the squared number that stands
+#: for the ionisation, place of the interaction, energy of a shower and its logarithm.
+_PX, _PY, _AZIMUTH, _PT, _CHARGE, _TOTAL, _MASS, _TIME, _LEFT, _LOSS, _START, _AVAILABLE, _LOG_AVAILABLE = (
+    np.uint64((N_WAY + i) * BLOCK) for i in range(13)
+)
+N_WORK = N_WAY + 13
 
 
 class Response(NamedTuple):
@@ -72,180 +86,62 @@ class Response(NamedTuple):
 
 
 class Deposits(NamedTuple):
-    """Energy left by particles; merging turns the leading one of each cluster into the whole cluster."""
+    """Energy left by particles; merging turns the leading one of each cluster into the whole cluster.
+
+    A row of what may arrive and does not has the surface -1 and no other value. The numbers of a deposit lie in one
+    line of the cache: place [cm], energy left, energy of the particles [GeV], time [ns], logarithm of the width [cm],
+    noise of the energy in standard deviations.
+    """
 
     particle_index: NDArray[np.int32]
+    n_particles: NDArray[np.int32]
     origin: NDArray[np.int8]
     surface: NDArray[np.int8]
-    n_particles: NDArray[np.int32]
-    x: Floats
-    y: Floats
-    z: Floats
-    left: Floats
-    total: Floats
-    time: Floats
-    log_width: Floats
+    numbers: Floats
+
+
+class Work(NamedTuple):
+    """Scratch space of a block of particles, and of those among them that ionise or may make a hadronic shower."""
+
+    way: Floats
+    possible: Rows
+    key: NDArray[np.uint64]
+    place: Rows
+    slot: Rows
+    pdg: Rows
+    kind: Rows
     noise: Floats
+    swing: Floats
+    bits: NDArray[np.uint64]
+    member: Rows
+    member_key: NDArray[np.uint64]
+    member_place: Rows
+    first: Floats
+    second: Floats
 
 
 def empty_deposits(n: int) -> Deposits:
     """Memory for `n` deposits."""
-    short, long = np.empty((2, n), np.int8), np.empty((2, n), np.int32)
-    return Deposits(long[0], short[0], short[1], long[1], *np.empty((8, n)))
+    (index, n_particles), (origin, surface) = np.empty((2, n), np.int32), np.empty((2, n), np.int8)
+    return Deposits(index, n_particles, origin, surface, np.empty((n, 8)))
 
 
-@inline
-def _ionise(charge2: float, kinetic: float, g: float, ionisation: Floats) -> float:
-    """Energy left by ionisation: a Moyal variable if g is a standard normal number, at most the kinetic energy."""
-    left: float = min(charge2 * (ionisation[0] - ionisation[1] * math.log(g * g)), kinetic)
-    return left
+def make_work() -> Work:
+    """Scratch space for one thread."""
+    whole, words, numbers = np.empty((6, BLOCK), np.int64), np.empty((4, BLOCK), np.uint64), np.empty((4, BLOCK))
+    possible, place, slot, pdg, kind, member = whole
+    return Work(
+        np.empty(N_WORK * BLOCK), possible, words[0], place, slot, pdg, kind, numbers[0], numbers[1], words[2:],
+        member, words[1], np.empty(BLOCK, np.int64), numbers[2], numbers[3],
+    )  # fmt: skip
 
 
-@inline
-def _energy_left(
-    total: float, mass: float, charge2: float, pdg: int, key: np.uint64, event_key: np.uint64, index: int,
-    ionisation: Floats, depth: float, shares: Floats,
-) -> tuple[int, float]:  # fmt: skip
-    """Kind of a deposit and its energy [GeV]; kind -1 if there is none.
-
-    `charge2` is the squared charge of ionising particles, 0 for neutral ones and electrons; `pdg` is the code of a
-    hadron, 0 for what makes no hadronic shower; `depth` and `shares` are those of `Hadrons`.
-    """
-    kind, left = ELECTROMAGNETIC, total
-    if charge2 > 0.0:
-        g, _ = normals(key, event_key, index, SLOT_IONISATION_TIME)
-        kind, left = IONISATION, _ionise(charge2, total - mass, g, ionisation)
-    if pdg != 0 and depth > 0.0:
-        u_start, u_share = uniforms(key, event_key, index, _SLOT_SHOWER)
-        start = shower_start(u_start, depth)
-        if start < 1.0:
-            available = available_energy(total, mass, pdg)
-            shower = hadronic_energy(available, start, u_share, shares)
-            kind, left = HADRONIC, min(shower + (start * left if charge2 > 0.0 else 0.0), available)
-        elif charge2 == 0.0:
-            kind = -1
-    return kind, left
-
-
-@inline
-def _write(
-    out: Deposits, row: int, index: int, origin: int, hit: int, x: float, y: float, z: float, left: float,
-    total: float, time: float, log_width: float, noise: float,
-) -> None:  # fmt: skip
-    """Write one deposit."""
-    out.particle_index[row], out.origin[row], out.surface[row], out.n_particles[row] = index, origin, hit, 1
-    out.x[row], out.y[row], out.z[row] = x, y, z
-    out.left[row], out.total[row], out.time[row] = left, total, time
-    out.log_width[row], out.noise[row] = log_width, noise
-
-
-@kernel
-def choose_neutrals(
-    particles: Neutrals, is_gone: NDArray[np.bool_], offsets: NDArray[np.int64], with_hadrons: bool, surfaces: Floats,
-    rows: NDArray[np.int32], row_offsets: NDArray[np.int64],
-) -> None:  # fmt: skip
-    """Find the neutral particles that may reach the calorimeter.
-
-    Passes without branches over the rows of an event: of ten rows per track in the record of a pp event two are neutral
-    and final, and half a one points at the barrel.
-
-    Parameters
-    ----------
-    particles : Neutrals
-        The generator record.
-    is_gone : (n_particles,) bool
-        Particles that something in front of the calorimeter took away; empty if there are none.
-    offsets : (n_events + 1,) int64
-        Rows of the events.
-    with_hadrons : bool
-        Whether neutral hadrons count, or only photons.
-    surfaces : (n_surfaces, 4) float64
-        From `flashdet.stages.surface.pack`.
-    rows : (n_particles,) int32
-        Out: the chosen rows.
-    row_offsets : (n_events + 1,) int64
-        Out: those of the events among `rows`.
-    """
-    n, most = 0, 0
-    for event in range(len(offsets) - 1):
-        most = max(most, offsets[event + 1] - offsets[event])
-    is_neutral = np.empty(most, np.uint8)
-    for event in range(len(offsets) - 1):
-        row_offsets[event] = n
-        first, last, n_neutral = offsets[event], offsets[event + 1], n
-        # over views from 0 on: LLVM makes vector instructions of it
-        status, code = particles.status[first:last], particles.pdg[first:last]
-        for i in range(len(code)):
-            is_neutral[i] = (status[i] == 1) & ((code[i] == PHOTON) | (with_hadrons & _is_neutral_hadron(code[i])))
-        for i in range(len(code)):
-            rows[n_neutral] = first + i
-            n_neutral += is_neutral[i]
-        for j in range(n, n_neutral):
-            i = rows[j]
-            px, py, x, y = particles.px[i], particles.py[i], particles.vx[i], particles.vy[i]
-            across2 = px * px + py * py
-            rows[n] = i
-            # a photon along the beam has no azimuth and reaches no surface
-            n += may_hit(abs(x) + abs(y), particles.vz[i], across2, particles.pz[i], 0.0, surfaces) & (across2 > 0.0)
-        if len(is_gone) > 0:
-            n_left = row_offsets[event]
-            for j in range(row_offsets[event], n):
-                rows[n_left], n_left = rows[j], n_left + (not is_gone[rows[j]])
-            n = n_left
-    row_offsets[len(offsets) - 1] = n
-
-
-@inline
-def _is_neutral_hadron(code: int) -> bool:
-    """Whether a neutral hadron lives long enough to reach a calorimeter: n, K0, Lambda, Xi0."""
-    size = abs(code)
-    return (size == 2112) | (code == 130) | (code == 310) | (size == 3122) | (size == 3322)
-
-
-@inline
-def _deposit_neutrals(
-    particles: Neutrals, rows: NDArray[np.int32], begin: int, end: int, first: int, collision_time: float,
-    event_key: np.uint64, key: np.uint64, surfaces: Floats, response: Response, out: Deposits, n: int,
-) -> int:  # fmt: skip
-    """Deposits of the chosen neutral particles of one event, from row `n` on; returns the next free row."""
-    ionisation, widths = response.ionisation, response.widths
-    depth, shares = response.hadrons.interaction_lengths, response.hadrons.shares
-    for j in range(begin, end):
-        i = rows[j]
-        px, py, code = particles.px[i], particles.py[i], particles.pdg[i]
-        inverse_pt = 1.0 / math.sqrt(px * px + py * py)
-        hit, path, x, y, z = first_hit(
-            particles.vx[i], particles.vy[i], particles.vz[i], px * inverse_pt, py * inverse_pt,
-            particles.pz[i] * inverse_pt, 0.0, surfaces,
-        )  # fmt: skip
-        if hit < 0:
-            continue
-        total, index, mass, time = particles.energy[i], i - first, 0.0, particles.vt[i] + collision_time
-        kind, left, origin = ELECTROMAGNETIC, total, _PHOTON
-        if code != PHOTON:
-            mass, origin = particles.mass[i], _NEUTRAL_HADRON
-            kind, left = _energy_left(total, mass, 0.0, code, key, event_key, index, ionisation, depth, shares)
-            if kind < 0:
-                continue
-        noise, swing = normals(key, event_key, index, SLOT_NOISE_WIDTH)
-        time += path / (_beta(mass, total) * C_LIGHT)
-        _write(out, n, index, origin, hit, x, y, z, left, total, time, widths[kind, 0] + widths[kind, 1] * swing, noise)
-        n += 1
-    return n
-
-
-@inline
-def _beta(mass: float, total: float) -> float:
-    """Velocity in units of c."""
-    return math.sqrt(max(1.0 - (mass / total) ** 2, 1e-12))
-
-
-@kernel
+# --- kernels ---------------------------------------------------------------------------------------------------------
+@bare_kernel
 def make_deposits(
-    neutrals: Neutrals, neutral_offsets: NDArray[np.int64], chosen: NDArray[np.int32],
-    chosen_offsets: NDArray[np.int64], charged: Charged, charged_offsets: NDArray[np.int64], collision_time: Floats,
-    event_key: NDArray[np.uint64], key: np.uint64, bz: float, surfaces: Floats, response: Response, deposits: Deposits,
-    offsets: NDArray[np.int64], surface: NDArray[np.int8], deposit_of: NDArray[np.int64],
+    neutrals: Neutrals, neutral_offsets: Rows, chosen: Chosen, charged: Charged, chosen_charged: Chosen,
+    collision_time: Floats, event_key: NDArray[np.uint64], key: np.uint64, bz: float, surfaces: Floats,
+    response: Response, work: Work, deposits: Deposits, offsets: Rows,
 ) -> None:  # fmt: skip
     """Send all particles to the calorimeter.
 
@@ -258,10 +154,10 @@ def make_deposits(
     ----------
     neutrals : Neutrals
         The generator record.
-    neutral_offsets, charged_offsets : (n_events + 1,) int64
-        Rows of the events.
-    chosen, chosen_offsets : (n_chosen,) int32 and (n_events + 1,) int64
-        From `choose_neutrals`.
+    neutral_offsets : (n_events + 1,) int64
+        Its rows of the events.
+    chosen, chosen_charged : Chosen
+        Rows from `flashdet.stages.emcal.candidates`.
     charged : Charged
         Charged particles.
     collision_time : (n_events,) float64
@@ -276,46 +172,153 @@ def make_deposits(
         From `flashdet.stages.surface.pack`.
     response : Response
         Numbers of the card.
+    work : Work
+        Scratch space.
     deposits : Deposits
-        Out: neutrals first in each event.
+        Out: a row for each that was chosen, neutrals first in each event.
     offsets : (n_events + 1,) int64
         Out: rows of the events in `deposits`.
-    surface : (n_charged,) int8
-        Out: surface that a charged particle reaches, -1 if none.
-    deposit_of : (n_charged,) int64
-        Out: its row in `deposits`, -1 if none.
     """
-    n = 0
-    offsets[0] = 0
-    ionisation, widths = response.ionisation, response.widths
-    depth, shares = response.hadrons.interaction_lengths, response.hadrons.shares
-    for event in range(len(event_key)):
-        n = _deposit_neutrals(
-            neutrals, chosen, chosen_offsets[event], chosen_offsets[event + 1], neutral_offsets[event],
-            collision_time[event], event_key[event], key, surfaces, response, deposits, n,
-        )  # fmt: skip
-        for i in range(charged_offsets[event], charged_offsets[event + 1]):
-            surface[i], deposit_of[i] = -1, -1
-            tgl, charge, pt = charged.tgl[i], float(charged.charge[i]), charged.pt[i]
-            x, y, z, k = charged.vx[i], charged.vy[i], charged.vz[i], curvature(charge / pt, bz)
-            if not may_hit(abs(x) + abs(y), z, 1.0, tgl, k, surfaces):
-                continue
-            phi = charged.phi[i]
-            hit, path, x, y, z = first_hit(x, y, z, math.cos(phi), math.sin(phi), tgl, k, surfaces)
-            if hit < 0:
-                continue
-            mass, species, index = charged.mass[i], charged.species[i], charged.particle_index[i]
-            total = math.sqrt(pt * pt * (1.0 + tgl * tgl) + mass * mass)
-            charge2, pdg = 0.0 if species == ELECTRON else charge * charge, charged.pdg[i] if species > MUON else 0
-            kind, left = _energy_left(
-                total, mass, charge2, pdg, key, event_key[event], index, ionisation, depth, shares
-            )  # fmt: skip
-            noise, swing = normals(key, event_key[event], index, SLOT_NOISE_WIDTH)
-            time, width = (
-                charged.vt[i] + path / (_beta(mass, total) * C_LIGHT),
-                widths[kind, 0] + widths[kind, 1] * swing,
+    n_events = len(event_key)
+    for event in range(n_events + 1):
+        offsets[event] = chosen.offsets[event] + chosen_charged.offsets[event]
+    event = 0
+    for start in range(0, chosen.offsets[n_events], BLOCK):
+        n = min(BLOCK, chosen.offsets[n_events] - start)
+        for k in range(n):
+            while start + k >= chosen.offsets[event + 1]:
+                event += 1
+            work.key[k], work.slot[k] = event_key[event], start + k + chosen_charged.offsets[event]
+            _load_neutral(k, neutrals, chosen.rows[start + k], neutral_offsets[event], collision_time[event], work)
+        _set_direction(n, work.way)
+        cross(n, work.way, True, surfaces)
+        _respond(n, False, key, response, work, deposits)
+    event = 0
+    for start in range(0, chosen_charged.offsets[n_events], BLOCK):
+        n = min(BLOCK, chosen_charged.offsets[n_events] - start)
+        for k in range(n):
+            while start + k >= chosen_charged.offsets[event + 1]:
+                event += 1
+            work.key[k], work.slot[k] = event_key[event], start + k + chosen.offsets[event + 1]
+            _load_charged(k, charged, chosen_charged.rows[start + k], work)
+        _set_circle(n, bz, work.way)
+        cross(n, work.way, bz == 0.0, surfaces)
+        _respond(n, True, key, response, work, deposits)
+
+
+@inline
+def _load_neutral(k: int, neutrals: Neutrals, i: int, first: int, collision_time: float, work: Work) -> None:
+    """Put a neutral particle into place k of the block; `first` is the first row of its event."""
+    way, j, code = work.way, np.uint64(k), neutrals.pdg[i]
+    way[FROM_X + j], way[FROM_Y + j], way[FROM_Z + j] = neutrals.vx[i], neutrals.vy[i], neutrals.vz[i]
+    way[_PX + j], way[_PY + j], way[SLOPE + j] = neutrals.px[i], neutrals.py[i], neutrals.pz[i]
+    way[_TOTAL + j], way[_TIME + j], way[_CHARGE + j] = neutrals.energy[i], neutrals.vt[i] + collision_time, 0.0
+    work.place[k] = i - first
+    # the column of masses is only read for hadrons
+    way[_MASS + j], work.pdg[k] = 0.0 if code == PHOTON else neutrals.mass[i], code
+
+
+@inline
+def _load_charged(k: int, charged: Charged, i: int, work: Work) -> None:
+    """Put a charged particle into place k of the block."""
+    way, j, species = work.way, np.uint64(k), charged.species[i]
+    way[FROM_X + j], way[FROM_Y + j], way[FROM_Z + j] = charged.vx[i], charged.vy[i], charged.vz[i]
+    way[_AZIMUTH + j], way[SLOPE + j], way[_PT + j] = charged.phi[i], charged.tgl[i], charged.pt[i]
+    way[_CHARGE + j], way[_MASS + j], way[_TIME + j] = float(charged.charge[i]), charged.mass[i], charged.vt[i]
+    work.place[k] = charged.particle_index[i]
+    # electrons leave their energy as photons do, muons make no shower
+    work.pdg[k] = charged.pdg[i] if species > MUON else (0 if species == MUON else PHOTON)
+
+
+@bare_kernel
+def _set_direction(n: int, way: Floats) -> None:
+    """Direction and slope of a block of neutral particles from their momenta."""
+    for j in range(np.uint64(n)):
+        px, py = way[_PX + j], way[_PY + j]
+        inverse = 1.0 / math.sqrt(px * px + py * py)
+        way[COSINE + j], way[SINE + j], way[SLOPE + j] = px * inverse, py * inverse, way[SLOPE + j] * inverse
+        way[CURVATURE + j] = 0.0
+
+
+@bare_kernel
+def _set_circle(n: int, bz: float, way: Floats) -> None:
+    """Direction, curvature and energy of a block of charged particles."""
+    for j in range(np.uint64(n)):
+        way[COSINE + j], way[SINE + j] = cosine_and_sine(way[_AZIMUTH + j])
+    for j in range(np.uint64(n)):
+        pt, slope, mass = way[_PT + j], way[SLOPE + j], way[_MASS + j]
+        way[CURVATURE + j] = curvature(way[_CHARGE + j] / pt, bz)
+        way[_TOTAL + j] = math.sqrt(pt * pt * (1.0 + slope * slope) + mass * mass)
+
+
+@bare_kernel
+def _respond(n: int, is_charged: bool, key: np.uint64, response: Response, work: Work, deposits: Deposits) -> None:
+    """Energy left by a block of particles that were followed to the surface, as rows of `deposits`."""
+    way = work.way
+    for j in range(np.uint64(n)):
+        mass, total, slope = way[_MASS + j], way[_TOTAL + j], way[SLOPE + j]
+        beta = math.sqrt(max(1.0 - (mass / total) ** 2, 1e-12))
+        way[_TIME + j] += way[ARC + j] * math.sqrt(1.0 + slope * slope) / (beta * C_LIGHT)
+        way[_LEFT + j] = total
+    for k in range(n):
+        work.kind[k] = ELECTROMAGNETIC
+    normal_rows(key, work.key, work.place, SLOT_NOISE_WIDTH, n, work.bits, work.noise, work.swing)
+    _leave_by_hadrons(n, is_charged, key, response, work)
+    widths = response.widths
+    for k in range(n):
+        row, at, kind = work.slot[k], np.uint64(k), work.kind[k]
+        hit = int(way[SURFACE + at])
+        if hit < 0 or kind < 0:
+            deposits.surface[row] = -1
+            continue
+        deposits.particle_index[row], deposits.n_particles[row], deposits.surface[row] = work.place[k], 1, hit
+        deposits.origin[row] = _CHARGED if is_charged else (_PHOTON if work.pdg[k] == PHOTON else _NEUTRAL_HADRON)
+        numbers = deposits.numbers[row]
+        numbers[X], numbers[Y], numbers[Z] = way[HIT_X + at], way[HIT_Y + at], way[HIT_Z + at]
+        numbers[LEFT], numbers[TOTAL], numbers[TIME] = way[_LEFT + at], way[_TOTAL + at], way[_TIME + at]
+        numbers[LOG_WIDTH], numbers[NOISE] = widths[kind, 0] + widths[kind, 1] * work.swing[k], work.noise[k]
+
+
+@bare_kernel
+def _leave_by_hadrons(n: int, is_charged: bool, key: np.uint64, response: Response, work: Work) -> None:
+    """Kind and energy of the deposits of hadrons and muons of a block; kind -1 if there is none."""
+    way, m, depth = work.way, 0, response.hadrons.interaction_lengths
+    for k in range(n):
+        j, pdg = np.uint64(k), work.pdg[k]
+        work.member[m], work.member_key[m], work.member_place[m] = k, work.key[k], work.place[k]
+        available = available_energy(way[_TOTAL + j], way[_MASS + j], pdg)
+        way[_AVAILABLE + np.uint64(m)] = available
+        m += (pdg != PHOTON) & (way[SURFACE + j] >= 0.0)
+    if is_charged:
+        normal_rows(
+            key, work.member_key, work.member_place, SLOT_IONISATION_TIME, m, work.bits, work.first, work.second
+        )
+        for i in range(m):
+            way[_LOSS + np.uint64(i)] = log(work.first[i] * work.first[i])
+    if depth > 0.0:
+        uniform_pair_rows(key, work.member_key, work.member_place, _SLOT_SHOWER, m, work.first, work.second)
+        for i in range(m):
+            way[_START + np.uint64(i)] = -log(work.first[i]) / depth
+        for i in range(np.uint64(m)):
+            # a baryon at rest brings nothing
+            way[_LOG_AVAILABLE + i] = log(max(way[_AVAILABLE + i], 1e-300))
+    for k in range(m):
+        at, owner = np.uint64(k), work.member[k]
+        whole = np.uint64(owner)
+        charge, left = way[_CHARGE + whole], 0.0
+        if is_charged:
+            kinetic, energy, width = (
+                way[_TOTAL + whole] - way[_MASS + whole],
+                response.ionisation[0],
+                response.ionisation[1],
             )
-            _write(deposits, n, index, _CHARGED, hit, x, y, z, left, total, time, width, noise)
-            surface[i], deposit_of[i] = hit, n
-            n += 1
-        offsets[event + 1] = n
+            left = min(charge * charge * (energy - width * way[_LOSS + at]), kinetic)
+        start = way[_START + at] if depth > 0.0 and work.pdg[owner] != 0 else 1.0
+        work.kind[owner] = IONISATION if is_charged else -1
+        if start < 1.0:
+            available = way[_AVAILABLE + at]
+            shower = hadronic_energy(
+                available, way[_LOG_AVAILABLE + at], start, work.second[k], response.hadrons.shares
+            )  # fmt: skip
+            work.kind[owner], left = HADRONIC, min(shower + start * left, available)
+        way[_LEFT + whole] = left

@@ -10,17 +10,17 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from flashdet.kernels.jit import inline, kernel
-from flashdet.stages.emcal.deposits import Deposits
+from flashdet.kernels.jit import bare_kernel, inline
+from flashdet.stages.emcal.deposits import LEFT, LOG_WIDTH, TOTAL, Deposits, X, Y, Z
 from flashdet.stages.emcal.neighbours import Grid, find_near, put_item
 
 Floats = NDArray[np.float64]
 
-#: Values of `leader` before it is known.
-_ALONE, _OPEN = -1, -2
+#: Values of `leader`: nothing to lead, and not known yet.
+_NOTHING, _OPEN = -1, -2
 
 
-@kernel
+@bare_kernel
 def merge_deposits(
     deposits: Deposits, offsets: NDArray[np.int64], surfaces: Floats, grid: Grid, leader: NDArray[np.int64]
 ) -> None:
@@ -45,44 +45,62 @@ def merge_deposits(
     grid : Grid
         Empty, of the distance [cm] within which showers merge.
     leader : (n_deposits,) int64
-        Out: row of the leading deposit, of itself for leaders.
+        Out: row of the leading deposit, of itself for leaders, -1 for rows without a deposit.
     """
-    x, y, z, left, surface = deposits.x, deposits.y, deposits.z, deposits.left, deposits.surface
+    numbers, surface, waiting = deposits.numbers, deposits.surface, grid.waiting
     for event in range(len(offsets) - 1):
         first, last = offsets[event], offsets[event + 1]
         n_open = 0
         for i in range(first, last):
-            n = find_near(grid, event, surface[i], x[i], y[i], z[i], surfaces, x, y, z)
-            leader[i] = _OPEN if n > 0 else _ALONE
+            leader[i] = _NOTHING
+            if surface[i] < 0:
+                continue
+            n = find_near(grid, first, surface[i], numbers[i, X], numbers[i, Y], numbers[i, Z], surfaces, numbers)
+            leader[i] = _OPEN if n > 0 else i
             n_open += n > 0
             for candidate in range(n):
                 j = grid.near[candidate]
-                n_open += leader[j] == _ALONE
+                n_open += leader[j] == j
                 leader[j] = _OPEN
-            put_item(grid, event, i, surface[i], x[i], y[i], z[i], surfaces)
-        while n_open > 0:
+            put_item(grid, i, surface[i], numbers, surfaces)
+        if n_open > 0:
+            _decide(numbers, first, last, surface, surfaces, grid, waiting, leader)
             for i in range(first, last):
-                if leader[i] == _OPEN:
-                    n = find_near(grid, event, surface[i], x[i], y[i], z[i], surfaces, x, y, z)
-                    leader[i] = _choose(i, n, grid.near, grid.square, left, leader)
-                    n_open -= leader[i] != _OPEN
-        for i in range(first, last):
-            if leader[i] == _ALONE:
-                leader[i] = i
-            elif leader[i] != i:
-                _absorb(deposits, leader[i], i)
+                if leader[i] >= 0 and leader[i] != i:
+                    _absorb(deposits, leader[i], i)
+
+
+@inline
+def _decide(
+    numbers: Floats, first: int, last: int, surface: NDArray[np.int8], surfaces: Floats, grid: Grid,
+    waiting: NDArray[np.int64], leader: NDArray[np.int64],
+) -> None:  # fmt: skip
+    """Leaders of the open deposits of an event, in passes over those that are left."""
+    n_open = 0
+    for i in range(first, last):
+        waiting[n_open] = i
+        n_open += leader[i] == _OPEN
+    while n_open > 0:
+        n_left = 0
+        for k in range(n_open):
+            i = waiting[k]
+            n = find_near(grid, first, surface[i], numbers[i, X], numbers[i, Y], numbers[i, Z], surfaces, numbers)
+            leader[i] = _choose(i, n, grid.near, grid.square, numbers, leader)
+            waiting[n_left] = i
+            n_left += leader[i] == _OPEN
+        n_open = n_left
 
 
 @inline
 def _choose(
-    i: int, n: int, near: NDArray[np.int64], square: Floats, left: Floats, leader: NDArray[np.int64]
+    i: int, n: int, near: NDArray[np.int64], square: Floats, numbers: Floats, leader: NDArray[np.int64]
 ) -> int | np.int64:
     """Leader of deposit i among its `n` neighbours; open if one of them with more energy is open itself."""
-    best, best_square = i, np.inf
+    best, best_square, left = i, np.inf, numbers[i, LEFT]
     for k in range(n):
         j = near[k]
         # of equal energies the first row leads
-        if left[j] > left[i] or (left[j] == left[i] and j < i):
+        if numbers[j, LEFT] > left or (numbers[j, LEFT] == left and j < i):
             if leader[j] == _OPEN:
                 best = _OPEN
                 break
@@ -95,17 +113,17 @@ def _choose(
 @inline
 def _absorb(deposits: Deposits, to: int, i: int) -> None:
     """Add deposit i to the cluster in row `to`."""
-    total = deposits.left[to] + deposits.left[i]
-    # two deposits without energy: neither moves the other. No branches here: they keep Numba from dropping the counting
-    # of references to all arrays, 250 ns per call
-    f = deposits.left[i] / max(total, 1e-300)
-    dx, dy, dz = deposits.x[i] - deposits.x[to], deposits.y[i] - deposits.y[to], deposits.z[i] - deposits.z[to]
-    own, other = math.exp(2.0 * deposits.log_width[to]), math.exp(2.0 * deposits.log_width[i])
+    cluster, more = deposits.numbers[to], deposits.numbers[i]
+    total = cluster[LEFT] + more[LEFT]
+    # two deposits without energy: neither moves the other
+    f = more[LEFT] / max(total, 1e-300)
+    dx, dy, dz = more[X] - cluster[X], more[Y] - cluster[Y], more[Z] - cluster[Z]
+    own, other = math.exp(2.0 * cluster[LOG_WIDTH]), math.exp(2.0 * more[LOG_WIDTH])
     square = (1.0 - f) * own + f * other + 0.5 * f * (1.0 - f) * (dx * dx + dy * dy + dz * dz)
-    deposits.log_width[to] = 0.5 * math.log(square)
-    deposits.x[to] += f * dx
-    deposits.y[to] += f * dy
-    deposits.z[to] += f * dz
-    deposits.left[to] = total
-    deposits.total[to] += deposits.total[i]
+    cluster[LOG_WIDTH] = 0.5 * math.log(square)
+    cluster[X] += f * dx
+    cluster[Y] += f * dy
+    cluster[Z] += f * dz
+    cluster[LEFT] = total
+    cluster[TOTAL] += more[TOTAL]
     deposits.n_particles[to] += deposits.n_particles[i]

@@ -34,23 +34,26 @@ class Grid(NamedTuple):
     steps : (n_surfaces, 8) float64
         First cell, cells in both coordinates, cells per unit of both, lowest value of the second (of both on a disc),
         the distance in units of both.
-    cells : (n_cells,) int64
-        Event and last item of each cell in one number, -1 for none: nothing has to be cleared between events.
-    previous : (n_items,) int64
-        The item before each item in its cell, or -1.
+    cells : (n_cells,) int32
+        Last item of each cell, -1 for none. Items of events before count as none: nothing has to be cleared.
+    previous : (n_items,) int32
+        The item before each item in its cell, or one of an event before, or -1.
     near : (n_near,) int64
         Result of `find_near`.
     square : (n_near,) float64
         Its squared distances.
+    waiting : (n_near,) int64
+        Scratch space for items of an event.
     distance : float
         What is near [cm].
     """
 
     steps: Floats
-    cells: NDArray[np.int64]
-    previous: NDArray[np.int64]
+    cells: NDArray[np.int32]
+    previous: NDArray[np.int32]
     near: NDArray[np.int64]
     square: Floats
+    waiting: NDArray[np.int64]
     distance: float
 
 
@@ -109,8 +112,9 @@ def make_grid(steps: Floats, distance: float, offsets: NDArray[np.int64]) -> Gri
     """
     most = int(np.diff(offsets).max(initial=0))
     n_cells = int((steps[:, _N_U] * steps[:, _N_V]).sum())
-    cells, previous = np.full(n_cells, -1, np.int64), np.empty(offsets[-1], np.int64)
-    return Grid(steps, cells, previous, np.empty(most, np.int64), np.empty(most), float(distance))
+    cells, previous = np.full(n_cells, -1, np.int32), np.empty(offsets[-1], np.int32)
+    near, waiting = np.empty((2, most), np.int64)
+    return Grid(steps, cells, previous, near, np.empty(most), waiting, float(distance))
 
 
 # --- kernel helpers --------------------------------------------------------------------------------------------------
@@ -121,9 +125,7 @@ def _around(x: float, y: float) -> float:
     A fifth of the price of an arctangent.
     """
     q = y / (abs(x) + abs(y))
-    if x < 0.0:
-        return 2.0 - q
-    return q + 4.0 if q < 0.0 else q
+    return 2.0 - q if x < 0.0 else (q + 4.0 if q < 0.0 else q)
 
 
 @inline
@@ -142,39 +144,40 @@ def _bound(cell: float, n: int) -> int:
 
 
 @inline
-def put_item(grid: Grid, event: int, item: int, surface: int, x: float, y: float, z: float, surfaces: Floats) -> None:
-    """Put an item of an event into the cell of its place [cm]."""
+def put_item(grid: Grid, item: int, surface: int, places: Floats, surfaces: Floats) -> None:
+    """Put an item into the cell of its place: the first three columns of its row of `places` [cm].
+
+    Items of an event are put in before those of the next one, and their rows rise from event to event.
+    """
     steps = grid.steps
-    u, v = _coordinates(surface, x, y, z, surfaces, steps)
+    u, v = _coordinates(surface, places[item, 0], places[item, 1], places[item, 2], surfaces, steps)
     n_u, n_v = int(steps[surface, _N_U]), int(steps[surface, _N_V])
     row, column = _bound(u * steps[surface, _PER_U], n_u), _bound(v * steps[surface, _PER_V], n_v)
     cell = int(steps[surface, _FIRST]) + row * n_v + column
-    last = grid.cells[cell]
-    grid.previous[item] = last & 0xFFFFFFFF if last >= 0 and (last >> 32) == event else -1
-    grid.cells[cell] = (event << 32) | item
+    grid.previous[item] = grid.cells[cell]
+    grid.cells[cell] = item
 
 
 @inline
 def find_near(
-    grid: Grid, event: int, surface: int, x: float, y: float, z: float, surfaces: Floats, xs: Floats, ys: Floats,
-    zs: Floats,
-) -> int:  # fmt: skip
+    grid: Grid, first: int, surface: int, x: float, y: float, z: float, surfaces: Floats, places: Floats
+) -> int:
     """Find the items of an event nearer to a point of a surface than the distance of the grid.
 
     Parameters
     ----------
     grid : Grid
         ``near`` and ``square`` are written.
-    event : int
-        The event.
+    first : int
+        First item of the event.
     surface : int
         The surface.
     x, y, z : float
         The point [cm].
     surfaces : (n_surfaces, 4) float64
         From `flashdet.stages.surface.pack`.
-    xs, ys, zs : (n_items,) float64
-        Places of all items [cm].
+    places : (n_items, >= 3) float64
+        x, y and z of all items [cm]; what else is in the rows does not matter.
 
     Returns
     -------
@@ -197,12 +200,11 @@ def find_near(
         turned = row + n_u if row < 0 else row - n_u if row >= n_u else row
         start = int(steps[surface, _FIRST]) + turned * n_v
         for cell in range(start + low_v, start + high_v + 1):
-            last = grid.cells[cell]
-            item = last & 0xFFFFFFFF if last >= 0 and (last >> 32) == event else -1
-            while item >= 0:
-                square = (xs[item] - x) ** 2 + (ys[item] - y) ** 2 + (zs[item] - z) ** 2
-                if square < limit:
-                    grid.near[n], grid.square[n] = item, square
-                    n += 1
-                item = grid.previous[item]
+            item = np.int64(grid.cells[cell])
+            while item >= first:
+                dx, dy, dz = places[item, 0] - x, places[item, 1] - y, places[item, 2] - z
+                square = dx * dx + dy * dy + dz * dz
+                grid.near[n], grid.square[n] = item, square
+                n += square < limit
+                item = np.int64(grid.previous[item])
     return n

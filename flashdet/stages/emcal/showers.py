@@ -30,6 +30,7 @@ _B_HAD0, _B_HAD1 = 0.9099, -0.0237
 _W = 0.4634
 #: Energies of the table of contained shares [GeV]. The parametrisation is used from 1 GeV on; below, as at 1 GeV.
 _E_LOW, _E_HIGH, _N_ENERGY, _N_DEPTH = 1.0, 1000.0, 24, 33
+_LOG_LOW = math.log(_E_LOW)
 #: Rigidities of the table of mean responses [GeV].
 _R_LOW, _R_HIGH, _N_RIGIDITY = 0.1, 100.0, 121
 _ELECTRON, _MUON, _FIRST_HADRON = 0, 1, 2
@@ -96,13 +97,13 @@ def make_hadrons(interaction_lengths: float, radiation_lengths: float, response:
 
 
 @inline
-def seen_shares(energy: float, left: float, shares: Floats) -> tuple[float, float]:
+def seen_shares(log_energy: float, left: float, shares: Floats) -> tuple[float, float]:
     """Parts of a shower that are seen: of its electromagnetic and of its other energy.
 
     Parameters
     ----------
-    energy : float
-        Energy of the shower [GeV].
+    log_energy : float
+        Logarithm of the energy of the shower [GeV].
     left : float
         Depth behind its start, from 0 to 1 of the whole depth.
     shares : (n_energy, n_depth, 2) float64
@@ -113,8 +114,8 @@ def seen_shares(energy: float, left: float, shares: Floats) -> tuple[float, floa
     electromagnetic, hadronic : float
     """
     n_energy, n_depth, _ = shares.shape
-    step = math.log(_E_HIGH / _E_LOW) / (n_energy - 1)
-    at = min(max(math.log(energy / _E_LOW) / step, 0.0), n_energy - 1.000001)
+    per_log = (n_energy - 1) / math.log(_E_HIGH / _E_LOW)
+    at = min(max((log_energy - _LOG_LOW) * per_log, 0.0), n_energy - 1.000001)
     along = left * (n_depth - 1) * 0.999999
     i, j = int(at), int(along)
     t, s = at - i, along - j
@@ -125,15 +126,7 @@ def seen_shares(energy: float, left: float, shares: Floats) -> tuple[float, floa
 
 
 @inline
-def shower_start(u: float, interaction_lengths: float) -> float:
-    """Place of the first interaction in units of the depth, 1 or more if there is none: exponential."""
-    if interaction_lengths <= 0.0:
-        return 1.0
-    return -math.log(u) / interaction_lengths
-
-
-@inline
-def hadronic_energy(available: float, start: float, u: float, shares: Floats) -> float:
+def hadronic_energy(available: float, log_available: float, start: float, u: float, shares: Floats) -> float:
     """Energy seen of a hadronic shower.
 
     The electromagnetic part w of a shower fluctuates: here it is uniform from 0 to twice the mean 0.4634 of Bock et al.
@@ -141,10 +134,10 @@ def hadronic_energy(available: float, start: float, u: float, shares: Floats) ->
 
     Parameters
     ----------
-    available : float
-        Energy of the shower [GeV].
+    available, log_available : float
+        Energy of the shower [GeV], and its logarithm.
     start : float
-        From `shower_start`, below 1.
+        Place of the interaction in units of the depth, below 1.
     u : float
         Uniform number.
     shares : (n_energy, n_depth, 2) float64
@@ -155,7 +148,7 @@ def hadronic_energy(available: float, start: float, u: float, shares: Floats) ->
     float
         [GeV]
     """
-    e, h = seen_shares(available, 1.0 - start, shares)
+    e, h = seen_shares(log_available, 1.0 - start, shares)
     w = 2.0 * _W * u
     return available * (w * e + (1.0 - w) * h)
 
@@ -167,9 +160,7 @@ def available_energy(total: float, mass: float, pdg: int) -> float:
     A meson brings its total energy, a baryon (code above 1000) its kinetic energy, and an antibaryon its kinetic energy
     and twice its mass, because it annihilates.
     """
-    if pdg > 1000:
-        return total - mass
-    return total + mass if pdg < -1000 else total
+    return total - mass if pdg > 1000 else (total + mass if pdg < -1000 else total)
 
 
 @kernel
@@ -186,7 +177,7 @@ def _mean_and_square(
     for k in range(_N_POINTS):
         # midpoints of equal probability of the place of the interaction
         start = -math.log(1.0 - (k + 0.5) / _N_POINTS * (1.0 - through)) / depth
-        e, h = seen_shares(available, 1.0 - start, hadrons.shares)
+        e, h = seen_shares(math.log(available), 1.0 - start, hadrons.shares)
         mean = available * (_W * e + (1.0 - _W) * h) + start * mean_mip
         variance = (available * _W * (e - h)) ** 2 / 3.0 + (start * sigma_mip) ** 2
         first += (1.0 - through) / _N_POINTS * mean
@@ -227,9 +218,9 @@ def mean_response(mip: float, width: float, hadrons: Hadrons) -> Floats:
 
 
 @inline
-def place_in_table(rigidity: float, table: Floats) -> tuple[int, float]:
+def place_in_table(log_rigidity: float, table: Floats) -> tuple[int, float]:
     """Row of a table of `mean_response` and the part of the step behind it; beyond its ends, at them."""
     n = table.shape[1]
     per_log = (n - 1) / math.log(_R_HIGH / _R_LOW)
-    at = min(max(math.log(rigidity / _R_LOW) * per_log, 0.0), n - 1.000001)
+    at = min(max((log_rigidity - math.log(_R_LOW)) * per_log, 0.0), n - 1.000001)
     return int(at), at - int(at)

@@ -19,9 +19,10 @@ from flashdet.event import EventBatch, Table
 from flashdet.rng import Draw
 from flashdet.stages.base import Setup, Stage, StageOutput
 from flashdet.stages.emcal import energies
-from flashdet.stages.emcal.clusters import Clusters, empty_clusters, measure_clusters
+from flashdet.stages.emcal.candidates import Charged, Chosen, choose_charged, choose_neutrals, empty_chosen
+from flashdet.stages.emcal.clusters import Clusters, columns_of, empty_clusters, measure_clusters
 from flashdet.stages.emcal.config import EMCalConfig, pack_response
-from flashdet.stages.emcal.deposits import Charged, Deposits, Floats, choose_neutrals, empty_deposits, make_deposits
+from flashdet.stages.emcal.deposits import Deposits, Floats, Work, empty_deposits, make_deposits, make_work
 from flashdet.stages.emcal.energies import describe_tracks
 from flashdet.stages.emcal.matching import Tracks, link_rows, match_nearest, match_truth
 from flashdet.stages.emcal.merging import merge_deposits
@@ -29,7 +30,6 @@ from flashdet.stages.emcal.neighbours import make_grid, plan_grid
 from flashdet.stages.emcal.showers import mean_response
 from flashdet.stages.neutrals import Neutrals
 from flashdet.stages.pid import N_SPECIES, by_species
-from flashdet.stages.secondaries import photon_row
 from flashdet.stages.surface import pack
 
 Rows = NDArray[np.int64]
@@ -43,13 +43,13 @@ class _Charged(NamedTuple):
 
 
 class _Hits(NamedTuple):
-    """Deposits before or after merging, and surface and deposit of each charged particle."""
+    """Deposits before or after merging, and what they come from."""
 
     deposits: Deposits
     offsets: Rows
     leader: Rows
-    surface: NDArray[np.int8]
-    deposit_of: Rows
+    neutrals: Chosen
+    charged: Chosen
 
 
 class _Found(NamedTuple):
@@ -89,7 +89,7 @@ class EMCal(Stage):
             *pick(CHARGED, *(Charged._fields if config.charged == "all" else ("particle_index",))),
         )
         self.writes = for_stage((*EMCAL, *EMCAL_CLUSTER), self.kind, name)
-        self._surfaces = pack(config.shape)
+        self._bz, self._surfaces = float(setup.magnetic_field), pack(config.shape)
         self._response = pack_response(config)
         self._means = np.empty((0, 2, 2))
         if config.hadronic_showers:
@@ -105,14 +105,14 @@ class EMCal(Stage):
 
         Counts: clusters of photons, tracks and neutral hadrons below the threshold.
         """
-        charged = self._charged(batch)
-        hits = self._deposit(batch, charged, draw)
+        work, charged = make_work(), self._charged(batch)
+        hits = self._deposit(batch, charged, work, draw)
         if self.config.merging:
             grid = make_grid(self._steps[0], self._near[0], hits.offsets)
             merge_deposits(hits.deposits, hits.offsets, self._surfaces, grid, hits.leader)
-        found = self._measure(batch, hits, draw)
-        rows = {name: values[: found.offsets[-1]] for name, values in found.clusters._asdict().items()}
-        mine = self._describe(batch["track"], charged, hits, found)
+        found = self._measure(batch, hits, work, draw)
+        rows = columns_of(found.clusters, int(found.offsets[-1]))
+        mine = self._describe(batch["track"], charged, hits, found, work)
         counts = {
             "photons below threshold": int(found.lost[0]),
             "tracks below threshold": int(found.lost[1]),
@@ -143,26 +143,29 @@ class EMCal(Stage):
         )  # fmt: skip
         return rows
 
-    def _deposit(self, batch: EventBatch, charged: _Charged, draw: Draw) -> _Hits:
+    def _deposit(self, batch: EventBatch, charged: _Charged, work: Work, draw: Draw) -> _Hits:
         """Deposits of all particles."""
-        particle, event = batch["particle"], batch["event"]
-        n_charged = len(charged.columns.pdg)
+        particle, event, all_charged, bz = batch["particle"], batch["event"], batch["charged"], self._bz
         neutrals = Neutrals(*(particle[c] for c in Neutrals._fields))
-        chosen, (chosen_offsets, offsets) = np.empty(particle.n_rows, np.int32), np.empty((2, batch.n_events + 1), int)
+        chosen = empty_chosen(particle.n_rows, batch.n_events)
+        is_neutral = np.empty(int(np.diff(particle.offsets).max(initial=0)), np.uint8)
         choose_neutrals(
-            neutrals, _converted(batch), particle.offsets, self.config.hadronic_showers is not None, self._surfaces,
-            chosen, chosen_offsets,
+            neutrals, particle.offsets, all_charged["particle_index"], all_charged.offsets,
+            self.config.hadronic_showers is not None, self._surfaces, work.way, work.possible, is_neutral, chosen,
         )  # fmt: skip
-        deposits = empty_deposits(n_charged + int(chosen_offsets[-1]))
-        surface, deposit_of = np.empty(n_charged, np.int8), np.empty(n_charged, np.int64)
+        chosen_charged = empty_chosen(len(charged.columns.pdg), batch.n_events)
+        choose_charged(
+            charged.columns, charged.offsets, bz, self._surfaces, work.way, work.possible, chosen_charged
+        )  # fmt: skip
+        n = int(chosen.offsets[-1] + chosen_charged.offsets[-1])
+        deposits, offsets = empty_deposits(n), np.empty(batch.n_events + 1, np.int64)
         make_deposits(
-            neutrals, particle.offsets, chosen, chosen_offsets, charged.columns, charged.offsets,
-            event["collision_time"], event["key"], draw.key, float(self.setup.magnetic_field), self._surfaces,
-            self._response, deposits, offsets, surface, deposit_of,
+            neutrals, particle.offsets, chosen, charged.columns, chosen_charged, event["collision_time"], event["key"],
+            draw.key, bz, self._surfaces, self._response, work, deposits, offsets,
         )  # fmt: skip
-        return _Hits(deposits, offsets, np.arange(offsets[-1]), surface, deposit_of)
+        return _Hits(deposits, offsets, np.arange(n), chosen, chosen_charged)
 
-    def _measure(self, batch: EventBatch, hits: _Hits, draw: Draw) -> _Found:
+    def _measure(self, batch: EventBatch, hits: _Hits, work: Work, draw: Draw) -> _Found:
         """Clusters of the leading deposits."""
         n = int(hits.offsets[-1])
         clusters = empty_clusters(n)
@@ -170,11 +173,11 @@ class EMCal(Stage):
         lost = np.empty(3, np.int64)
         measure_clusters(
             hits.deposits, hits.offsets, hits.leader, batch["event"]["key"], draw.key, self._surfaces, self._response,
-            clusters, offsets, cluster_of, lost,
+            work, clusters, offsets, cluster_of, lost,
         )  # fmt: skip
         return _Found(clusters, offsets, cluster_of, lost)
 
-    def _describe(self, track: Table, charged: _Charged, hits: _Hits, found: _Found) -> Table:
+    def _describe(self, track: Table, charged: _Charged, hits: _Hits, found: _Found, work: Work) -> Table:
         """Rows of the tracks: their clusters, and the expectations of all species."""
         n = track.n_rows
         values, index = np.empty((energies.N_ROWS, n)), np.empty(n, np.int32)
@@ -182,19 +185,19 @@ class EMCal(Stage):
         surface = np.empty(n, np.int8)
         if self.config.matching:
             match_nearest(
-                track.offsets, Tracks(*(track[c] for c in Tracks._fields)), float(self.setup.magnetic_field),
-                self._surfaces, make_grid(self._steps[1], self._near[1], found.offsets), found.offsets, found.clusters,
-                surface, row, gap,
+                track.offsets, Tracks(*(track[c] for c in Tracks._fields)), self._bz, self._surfaces,
+                make_grid(self._steps[1], self._near[1], found.offsets), found.offsets, found.clusters,
+                np.empty((int(found.offsets[-1]), 4)), work, surface, row, gap,
             )  # fmt: skip
         else:
             match_truth(
-                track.offsets, self._rows(track, charged), hits.surface, hits.deposit_of, hits.leader, found.cluster_of,
-                hits.deposits, found.clusters, surface, row,
+                track.offsets, self._rows(track, charged), hits.charged, hits.neutrals.offsets, hits.leader,
+                found.cluster_of, hits.deposits, found.clusters, surface, row,
             )  # fmt: skip
             gap.fill(np.nan)
         describe_tracks(
             track["tgl"], track["q_over_pt"], track["cov"], surface, row, track.offsets, found.offsets, found.clusters,
-            self._response, self._means, index, values,
+            self._response, self._means, work, index, values,
         )  # fmt: skip
         return Table(self.name, track.offsets, _columns(surface, row, index, values))
 
@@ -218,14 +221,3 @@ def _columns(surface: NDArray[np.int8], row: Rows, index: NDArray[np.int32], val
         **by_species("expected", values[energies.EXPECTED : energies.EXPECTED + N_SPECIES]),
         **by_species("n_sigma", values[energies.N_SIGMA : energies.N_SIGMA + N_SPECIES]),
     }
-
-
-def _converted(batch: EventBatch) -> NDArray[np.bool_]:
-    """Photons of the record that made a pair on the way; empty if none did."""
-    charged, particle = batch["charged"], batch["particle"]
-    if charged["particle_index"].min(initial=0) >= -1:
-        return np.empty(0, np.bool_)
-    photon = photon_row(charged["particle_index"])
-    is_gone = np.zeros(particle.n_rows, np.bool_)
-    is_gone[(photon + particle.offsets[charged.event_index])[photon >= 0]] = True
-    return is_gone
