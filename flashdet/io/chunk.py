@@ -28,9 +28,12 @@ class Chunk:
 
     def __init__(self, columns: Mapping[str, Sequence[str]]) -> None:
         self._columns = {table: tuple(names) for table, names in columns.items()}
-        self._memory: dict[tuple[str, str], NDArray[Any]] = {}
+        self._memory: dict[str, dict[str, NDArray[Any]]] = {table: {} for table in columns}
         self._ends: dict[str, list[NDArray[np.int64]]] = {table: [] for table in columns}
         self._rows = dict.fromkeys(columns, 0)
+        #: Rows that the memory of each table has place for; dtype and shape of its columns as they come.
+        self._room = dict.fromkeys(columns, 0)
+        self._kinds: dict[str, list[tuple[Any, tuple[int, ...]]]] = {}
         self._weight_names: tuple[str, ...] = ()
         self.n_events = 0
 
@@ -51,38 +54,47 @@ class Chunk:
         for name, columns in self._columns.items():
             table, n = batch[name], self._rows[name]
             first, last = int(table.offsets[start]), int(table.offsets[stop])
-            for column in columns:
-                values = table[column]
-                memory = self._room(name, column, values, n, n + last - first)
-                memory[n : n + last - first] = values[first:last]
+            values = [table[column] for column in columns]
+            kinds = [(v.dtype, v.shape[1:]) for v in values]
+            if self._kinds.setdefault(name, kinds) != kinds:
+                self._check(name, kinds)
+            end = n + last - first
+            if end >= self._room[name]:
+                self._grow(name, end)
+            for column, memory in zip(values, self._memory[name].values(), strict=True):
+                memory[n:end] = column[first:last]
             self._ends[name].append(table.offsets[start + 1 : stop + 1] - first + n)
-            self._rows[name] = n + last - first
+            self._rows[name] = end
         self._weight_names = batch.weight_names
         self.n_events += stop - start
 
-    def _room(self, table: str, column: str, values: NDArray[Any], n_kept: int, n_rows: int) -> NDArray[Any]:
-        """Memory of a column for so many rows, of which the first `n_kept` stay."""
-        memory = self._memory.get((table, column))
-        dtype = np.dtype(np.float32) if values.dtype == np.float64 else values.dtype
-        if memory is not None and (memory.dtype != dtype or memory.shape[1:] != values.shape[1:]):
-            raise ColumnError(
-                f"got {dtype} {values.shape[1:]}, earlier events have {memory.dtype} {memory.shape[1:]}",
-                f"{table}.{column}",
-            )
-        if memory is None or len(memory) < n_rows:
-            # powers of two: chunks of about the same size do not move again and again
-            larger = np.empty((1 << n_rows.bit_length(), *values.shape[1:]), dtype)
-            if memory is not None:
-                larger[:n_kept] = memory[:n_kept]
-            memory = self._memory[table, column] = larger
-        return memory
+    def _grow(self, table: str, n_rows: int) -> None:
+        """Make room for so many rows; those that are there stay."""
+        # powers of two: chunks of about the same size do not move again and again
+        self._room[table] = 1 << n_rows.bit_length()
+        n_kept, memory = self._rows[table], self._memory[table]
+        for column, (dtype, shape) in zip(self._columns[table], self._kinds[table], strict=True):
+            larger = np.empty((self._room[table], *shape), np.float32 if dtype == np.float64 else dtype)
+            if n_kept:
+                larger[:n_kept] = memory[column][:n_kept]
+            memory[column] = larger
+
+    def _check(self, table: str, kinds: Sequence[tuple[Any, tuple[int, ...]]]) -> None:
+        """Refuse columns that do not fit those before; float64 fits float32."""
+        for column, (dtype, shape) in zip(self._columns[table], kinds, strict=True):
+            memory = self._memory[table][column]
+            kept = np.dtype(np.float32) if dtype == np.float64 else dtype
+            if kept != memory.dtype or shape != memory.shape[1:]:
+                text = f"got {kept} {shape}, earlier events have {memory.dtype} {memory.shape[1:]}"
+                raise ColumnError(text, f"{table}.{column}")
 
     def events(self) -> EventBatch:
         """All events, in memory that the next chunk overwrites."""
         batch = EventBatch({}, self._weight_names)
         for name, columns in self._columns.items():
             offsets = np.concatenate([np.zeros(1, np.int64), *self._ends[name]])
-            batch.add(Table(name, offsets, {c: self._memory[name, c][: self._rows[name]] for c in columns}))
+            n, memory = self._rows[name], self._memory[name]
+            batch.add(Table(name, offsets, {c: memory[c][:n] for c in columns}))
         return batch
 
     def clear(self) -> None:

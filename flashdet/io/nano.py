@@ -18,7 +18,7 @@ from flashdet.event import EventBatch, Table
 from flashdet.io import rootfile
 from flashdet.io.output import Writer, header_text
 from flashdet.io.rootpack import Lists, Scratch
-from flashdet.io.roottree import Tree, add_trees, room_for, write_chunk
+from flashdet.io.roottree import Tree, add_trees, write_chunk
 from flashdet.io.setup import OutputSetup, check_alignment
 from flashdet.io.tables import camel
 
@@ -52,13 +52,14 @@ class NanoWriter(Writer):
             none = (
                 {"event": np.empty(0, np.int64)} if first is None else build_branches(first, self.setup, self._written)
             )
-            self._tree.pack(none, np.empty(0, np.uint8), 0)
+            self._tree.pack(self._tree.prepare(none), np.empty(0, np.uint8), 0)
 
     def _write_chunk(self, batch: EventBatch) -> None:
         check_alignment(batch, self._written, self.setup)
         branches = build_branches(batch, self.setup, self._written)
-        buffer = self._scratch.take(room_for(TREE, branches))
-        end = self._tree.pack(branches, buffer, 0)
+        rows = self._tree.prepare(branches)
+        buffer = self._scratch.take(rows.room)
+        end = self._tree.pack(rows, buffer, 0)
         write_chunk(self._root, self._tree, buffer, 0, end)
 
     def _finish(self) -> None:

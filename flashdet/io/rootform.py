@@ -1,4 +1,4 @@
-"""The streamed form of a TTree whose numbers are still zero, and where they stand in it.
+"""The streamed form of a TTree and its baskets whose numbers are still zero, and where they stand in it.
 
 Classes as ROOT defines them: TTree version 20, TBranch 13, TLeaf 2, TBasket 3 (ROOT, tree/tree/inc, and the description
 of the file format in io/doc/TFile). A form is made once for all trees with the same branches: filling in the numbers of
@@ -14,6 +14,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+
+from flashdet.kernels.jit import bare_kernel
+from flashdet.kernels.memory import store_big32, store_big64
 
 _BYTE_COUNT, _NEW_CLASS = 0x4000_0000, 0xFFFF_FFFF
 #: Bits of a TObject: on the heap and not deleted; and what TTree and TBranch add (kMustCleanup, kDoNotUseBufferMap).
@@ -82,28 +86,147 @@ def _array_head(n: int) -> bytes:
 
 
 # --- form of a tree --------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Places:
-    """Where the numbers of a branch stand: `BRANCH_NUMBERS`, `arrays_of`, and the largest value of a counter."""
-
-    counts: int
-    arrays: int
-    largest: int
+#: Columns of a table of baskets: where the key begins, bytes of key, content and in the file, bytes of the places of
+#: lists, largest value of a counter, and rows.
+BEGIN, KEY_LENGTH, CONTENT, STORED, OFFSETS, LARGEST, ROWS = range(7)
+N_BASKET = 7
 
 
 @dataclass(frozen=True)
 class Form:
-    """A streamed tree whose numbers are still zero, and where they stand; `numbers`: those of the tree."""
+    """A streamed tree whose numbers are still zero, and where they stand.
+
+    Attributes
+    ----------
+    raw : bytes
+    numbers : int
+        Place of `TREE_NUMBERS`.
+    places : (n_branches, 3) int64
+        Of each branch: `BRANCH_NUMBERS`, `arrays_of`, and the largest value of a counter (0 for no counter).
+    """
 
     raw: bytes
     numbers: int
-    places: tuple[Places, ...]
+    places: NDArray[np.int64]
 
 
-@functools.lru_cache(maxsize=4096)
-def basket_names(tree: str, branch: str) -> bytes:
-    """Class and names in the key of a basket."""
-    return _text("TBasket") + _text(branch) + _text(tree)
+@dataclass(frozen=True)
+class Heads:
+    """Keys of the baskets of a tree whose numbers are still zero.
+
+    Attributes
+    ----------
+    raw : (...) uint8
+        One after the other.
+    starts : (n_branches + 1,) int64
+        Where each begins.
+    """
+
+    raw: NDArray[np.uint8]
+    starts: NDArray[np.int64]
+
+
+@functools.lru_cache(maxsize=256)
+def heads_of(tree: str, branches: tuple[Branch, ...]) -> Heads:
+    """Keys of the baskets of a tree: numbers that depend on the content are zero."""
+    names = [_text("TBasket") + _text(b.name) + _text(tree) for b in branches]
+    lengths = [KEY.size + len(n) + BASKET.size for n in names]
+    raw = b"".join(
+        KEY.pack(0, KEY_VERSION, 0, NO_DATE, length, 0, 0, 0) + name + BASKET.pack(3, BUFFER_SIZE, 0, 0, 0, 0)
+        for name, length in zip(names, lengths, strict=True)
+    )
+    return Heads(np.frombuffer(raw, np.uint8), np.cumsum([0, *lengths], dtype=np.int64))
+
+
+@bare_kernel
+def fill_heads(
+    baskets: NDArray[np.int64],
+    is_list: NDArray[np.bool_],
+    width: NDArray[np.int64],
+    shift: int,
+    parent: int,
+    buffer: NDArray[np.uint8],
+    seeks: NDArray[np.int64],
+) -> None:
+    """Fill in the keys of baskets that are in memory.
+
+    Parameters
+    ----------
+    baskets : (n_branches, N_BASKET) int64
+    is_list : (n_branches,) bool
+    width : (n_branches,) int64
+        Bytes of a row.
+    shift : int
+        What the place in the file is beyond that in memory.
+    parent : int
+        Where the directory begins.
+    buffer : (...) uint8
+        Has the keys; changed.
+    seeks : (n_branches,) int64
+        Places in the file; set.
+    """
+    for b in range(len(baskets)):
+        begin, key, content = baskets[b, BEGIN], baskets[b, KEY_LENGTH], baskets[b, CONTENT]
+        seeks[b] = begin + shift
+        store_big32(buffer, begin, baskets[b, STORED])
+        store_big32(buffer, begin + 6, content)
+        store_big64(buffer, begin + 18, begin + shift)
+        store_big64(buffer, begin + 26, parent)
+        i = begin + key - 13
+        store_big32(buffer, i, baskets[b, ROWS] + 2 if is_list[b] else width[b])
+        store_big32(buffer, i + 4, baskets[b, ROWS])
+        # the places of lists are 8 bytes more than their number
+        places = baskets[b, OFFSETS] + 8 if is_list[b] else 0
+        store_big32(buffer, i + 8, key + content - places)
+
+
+@bare_kernel
+def fill_branches(
+    places: NDArray[np.int64],
+    baskets: NDArray[np.int64],
+    seeks: NDArray[np.int64],
+    entries: NDArray[np.int64],
+    capacity: int,
+    raw: NDArray[np.uint8],
+) -> None:
+    """Fill in the numbers of the branches of a tree.
+
+    Parameters
+    ----------
+    places : (n_branches, 3) int64
+        See `Form`.
+    baskets : (n_chunks, n_branches, N_BASKET) int64
+    seeks : (n_chunks, n_branches) int64
+        Where the baskets begin in the file.
+    entries : (n_chunks + 1,) int64
+        Rows before each chunk, and all of them.
+    capacity : int
+        Of `arrays_of`.
+    raw : (...) uint8
+        The form; changed.
+    """
+    n_chunks = len(baskets)
+    for b in range(len(places)):
+        content, stored, offsets, largest = 0, 0, 0, 0
+        first = places[b, 1] + 1
+        rows, seek = first + 4 * capacity + 1, first + 12 * capacity + 2
+        for k in range(n_chunks):
+            content += baskets[k, b, KEY_LENGTH] + baskets[k, b, CONTENT]
+            stored += baskets[k, b, STORED]
+            offsets = max(offsets, baskets[k, b, OFFSETS])
+            largest = max(largest, baskets[k, b, LARGEST])
+            store_big32(raw, first + 4 * k, baskets[k, b, STORED])
+            store_big64(raw, rows + 8 * k, entries[k])
+            store_big64(raw, seek + 8 * k, seeks[k, b])
+        store_big64(raw, rows + 8 * n_chunks, entries[n_chunks])
+        i = places[b, 0]
+        store_big32(raw, i + 8, offsets)
+        store_big64(raw, i + 16, entries[n_chunks])
+        store_big64(raw, i + 47, entries[n_chunks])
+        store_big64(raw, i + 63, content)
+        store_big64(raw, i + 71, stored)
+        if places[b, 2]:
+            store_big32(raw, places[b, 2], largest)
 
 
 @functools.lru_cache(maxsize=16)
@@ -155,18 +278,18 @@ def form(name: str, branches: tuple[Branch, ...], n_baskets: int) -> Form:
     start = 6 + len(head) + 6 + len(_array_head(0))
     streamed: list[bytes] = []
     leaves: dict[str, int] = {}
-    places = []
+    places: list[list[int]] = []
     for branch in branches:
         raw, leaf, found = _branch(branch, leaves.get(branch.counter, 0), n_baskets)
         leaves[branch.name] = key_length + start + leaf + 2
-        places.append(Places(*(start + place for place in found)))
+        places.append([start + found[0], start + found[1], (start + found[2]) * branch.is_counter])
         streamed.append(raw)
         start += len(raw)
     array = _versioned(3, b"".join((_array_head(len(branches)), *streamed)))
     references = _versioned(3, _array_head(len(branches)) + np.array(list(leaves.values()), ">u4").tobytes())
     # no aliases, indices, friends, user information, references of branches
     raw = _versioned(20, b"".join((head, array, references, bytes(28))))
-    return Form(raw, 6 + len(before), tuple(places))
+    return Form(raw, 6 + len(before), np.array(places, np.int64).reshape(-1, 3))
 
 
 def _branch(branch: Branch, counter: int, n_baskets: int) -> tuple[bytes, int, tuple[int, int, int]]:
@@ -176,12 +299,15 @@ def _branch(branch: Branch, counter: int, n_baskets: int) -> tuple[bytes, int, t
     title = f"{branch.name}{f'[{branch.counter}]' if branch.counter else ''}{shape}/{letter}"
     before = _named(branch.name, title, _NO_BUFFER_MAP) + _versioned(2, struct.pack(">hh", 0, 1001))
     # at least one basket and the row after it, so that ROOT knows how many rows the last basket has
-    arrays = arrays_of(max(n_baskets + 1, 2))
+    capacity = max(n_baskets + 1, 2)
+    zeros = (0,) * capacity
+    arrays = arrays_of(capacity).pack(1, *zeros, 1, *zeros, 1, *zeros, 0)
+    numbers = BRANCH_NUMBERS.pack(0, BUFFER_SIZE, 0, n_baskets, 0, FEATURES, 0, capacity, 0, 0, 0, 0, 0)
     leaf = _of_class(*_leaf(branch, counter))
     leaves = _versioned(3, _array_head(1) + leaf)
-    body = b"".join((before, bytes(BRANCH_NUMBERS.size), _EMPTY_ARRAY, leaves, _EMPTY_ARRAY, bytes(arrays.size)))
+    body = b"".join((before, numbers, _EMPTY_ARRAY, leaves, _EMPTY_ARRAY, arrays))
     raw = _of_class("TBranch", _versioned(13, body))
     # byte count, tag and class name; byte count and version of TBranch
     first = 4 + 4 + len(b"TBranch\0") + 6
     of_leaf = first + len(before) + BRANCH_NUMBERS.size + len(_EMPTY_ARRAY) + len(leaves) - len(leaf)
-    return raw, of_leaf, (first + len(before), len(raw) - arrays.size, of_leaf + len(leaf) - 4)
+    return raw, of_leaf, (first + len(before), len(raw) - len(arrays), of_leaf + len(leaf) - 4)

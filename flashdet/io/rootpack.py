@@ -1,35 +1,45 @@
-"""Content of ROOT baskets: big-endian bytes, packed in ROOT's compressed blocks.
+"""Baskets of ROOT trees: big-endian bytes behind their key, packed in ROOT's compressed blocks.
 
-A block is a header of 9 bytes, then the packed bytes; each says how it was packed, so that the baskets of one tree may
-differ (ROOT, core/zip/src/RZip.cxx and core/lz4/src/ZipLZ4.cxx). Here ``fast`` packs what a detector measured with
-:mod:`flashdet.kernels.lz4` and what repeats with ZSTD, ``small`` everything with ZSTD. Trees and keys are in
-:mod:`flashdet.io.roottree`.
+A block is a header of 9 bytes, then the packed bytes; a basket may also be stored as it is (ROOT,
+core/zip/src/RZip.cxx and core/lz4/src/ZipLZ4.cxx). Here ``fast`` packs with :mod:`flashdet.kernels.lz4`, all columns of
+a tree in one call, and ``small`` with ZSTD. Trees and keys are in :mod:`flashdet.io.roottree`.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flashdet.io.rootform import BEGIN, CONTENT, KEY_LENGTH, N_BASKET, OFFSETS, ROWS, STORED, Heads
 from flashdet.io.setup import Compression
 from flashdet.kernels import lz4
-from flashdet.kernels.jit import kernel
+from flashdet.kernels.jit import bare_kernel
+from flashdet.kernels.memory import address_of, bytes_at, rows_at, store_big32, words_at
+from flashdet.kernels.xxh64 import xxh64
 
 #: Level 1 of ZSTD is as small as level 3 for floats, at half the time.
 COMPRESSION_LEVEL = 1
 
-#: A compressed block has 3 bytes for each length; whole words.
-_BLOCK = (1 << 24) - 4
+#: A compressed block has 3 bytes for each length. Half of them are left to what stands behind the words of a column.
+_BLOCK = 1 << 23
 _HEAD, _CHECKSUM = 9, 8
 _ZSTD = b"ZS\x01"
 #: Baskets whose first bytes ZSTD shrinks by less than an eighth are stored as they are: they are a quarter of the bytes
 #: and cost a sixth of the time to make the file 5 % smaller.
 _SAMPLE, _WORTH = 16_384, 0.875
+#: Blocks that LZ4 shrinks by less are stored as they are: unpacking them takes longer than reading them.
+_WORTH_LZ4 = 0.96
 _threads = threading.local()
+
+#: What a kernel must know of a column: where it is, its bytes, bytes of a number, rows, and where the offsets of its
+#: lists are (0: no lists).
+_ADDRESS, _N_BYTES, _ITEM, _N_ROWS, _PLACES = range(5)
+_N_COLUMN = 5
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,77 @@ class Scratch:
         return self._buffer
 
 
+class Columns:
+    """Columns of a tree as kernels take them.
+
+    Parameters
+    ----------
+    values : sequence of array or Lists
+
+    Attributes
+    ----------
+    table : (n, 5) int64
+        Address, bytes, bytes of a number, rows, address of the offsets.
+    kept : list
+        What the addresses belong to.
+    """
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self.kept: list[Any] = []
+        self._values = values
+        rows: list[int] = []
+        addresses: dict[int, int] = {}
+        for value in values:
+            places = 0
+            if isinstance(value, Lists):
+                if id(value.offsets) not in addresses:
+                    offsets = np.ascontiguousarray(value.offsets, np.int64)
+                    addresses[id(value.offsets)] = address_of(offsets)
+                    self.kept.append(offsets)
+                places, n_rows, value = addresses[id(value.offsets)], len(value), value.content
+            else:
+                n_rows = len(value)
+            if not value.flags.c_contiguous:
+                value = np.ascontiguousarray(value)
+            self.kept.append(value)
+            rows += (value.ctypes.data, value.nbytes, value.itemsize, n_rows, places)
+        self.table = np.array(rows, np.int64).reshape(-1, _N_COLUMN)
+
+    @property
+    def room(self) -> int:
+        """Most bytes that the content of all baskets takes, on its way."""
+        if not len(self.table):
+            return 0
+        n_bytes, places = self.table[:, _N_BYTES], _bytes_of_places(self.table)
+        n_blocks = n_bytes // _BLOCK + 1
+        return int((n_blocks * (_HEAD + _CHECKSUM) + n_bytes + n_bytes // 64 + places + 64).sum() + places.sum() // 64)
+
+    @property
+    def largest_tail(self) -> int:
+        """Most bytes behind the words of a column."""
+        return int(_bytes_of_places(self.table).max(initial=0)) + 4
+
+    @property
+    def largest_turned(self) -> int:
+        """Most bytes of a column whose numbers have neither 1 nor 4 bytes."""
+        turned = (self.table[:, _ITEM] != 4) & (self.table[:, _ITEM] != 1)
+        return int((self.table[:, _N_BYTES] * turned).max(initial=0))
+
+    def largest_value(self, i: int) -> int:
+        """Largest number of a column, at least 0."""
+        return int(self._values[i].max(initial=0))
+
+    @property
+    def n_words(self) -> int:
+        """Words of the longest block."""
+        return min(int(self.table[:, _N_BYTES].max(initial=0)), _BLOCK) // 4
+
+
+def _bytes_of_places(table: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Bytes of the places of the lists of each column."""
+    return np.where(table[:, _PLACES] != 0, 4 * table[:, _N_ROWS] + 8, 0)
+
+
 class Packer:
     """Packs baskets; the columns of a detector share plans of their gaps. The bytes do not depend on what came before.
 
@@ -77,169 +158,61 @@ class Packer:
 
     def __init__(self, compression: Compression) -> None:
         self._compression = compression
-        self._plans = lz4.Plans(0)
+        self._gaps = lz4.Gaps(0)
+        self._tail, self._turned = Scratch(), Scratch()
 
-    def pack(self, raw: Raw, out: NDArray[np.uint8], start: int) -> int:
-        """Write a basket's content.
+    def pack(self, columns: Columns, heads: Heads, out: NDArray[np.uint8], start: int) -> tuple[NDArray[np.int64], int]:
+        """Write the baskets of a tree one after the other.
 
         Parameters
         ----------
-        raw : Raw
+        columns : Columns
+        heads : Heads
+            Their keys.
         out : (...) uint8
-            Takes `bound` bytes from `start` on.
+            Takes ``columns.room`` bytes and the keys from `start` on.
         start : int
 
         Returns
         -------
-        int
-            One past the last byte. As many bytes as came: the content as it is.
+        baskets : (n, N_BASKET) int64
+            Table of `flashdet.io.rootform`, but for the largest values.
+        end : int
+            One past the last byte.
         """
-        if raw.n_bytes <= _BLOCK:
-            return self._pack_block(raw, out, start)
-        end = start
-        for first in range(0, raw.n_bytes, _BLOCK):
-            part = raw.part(first, first + _BLOCK)
-            begin, end = end, self._pack_block(part, out, end)
-            if end - begin == part.n_bytes:
-                return lz4.copy(raw.words, raw.tail, raw.swap, out, start)
-        return end
-
-    def _pack_block(self, raw: Raw, out: NDArray[np.uint8], start: int) -> int:
-        """One block behind its header, or the content as it is."""
-        if self._compression == "fast":
-            if self._plans.n_words < len(raw.words):
-                self._plans = lz4.Plans(len(raw.words))
-            end, what = _pack_measured(raw.words, raw.tail, raw.swap, *self._plans.arrays, out, start)
-            if what != lz4.REPEATS:
-                return int(end)
-        else:
-            end = lz4.copy(raw.words, raw.tail, raw.swap, out, start)
-        packed = _zstd(out[start:end].data, sample=self._compression == "small")
-        if packed is None:
-            return int(end)
-        head = _ZSTD + len(packed).to_bytes(3, "little") + raw.n_bytes.to_bytes(3, "little")
-        end = start + _HEAD + len(packed)
-        out[start:end] = np.frombuffer(head + packed, np.uint8)
-        return int(end)
+        n = len(columns.table)
+        baskets = np.zeros((n, N_BASKET), np.int64)
+        is_fast = self._compression == "fast"
+        if is_fast and self._gaps.n_words < columns.n_words:
+            self._gaps = lz4.Gaps(columns.n_words)
+        tail, turned = self._tail.take(columns.largest_tail), self._turned.take(columns.largest_turned)
+        memory = (tail, turned, address_of(turned), *self._gaps.arrays, out)
+        if is_fast:
+            end = _pack_baskets(columns.table, heads.raw, heads.starts, 0, n, True, *memory, start, baskets)
+            return baskets, int(end)
+        for i in range(n):
+            end = _pack_baskets(columns.table, heads.raw, heads.starts, i, i + 1, False, *memory, start, baskets)
+            begin = start + int(baskets[i, KEY_LENGTH])
+            start = _zstd(out, begin, int(end))
+            baskets[i, STORED] = start - baskets[i, BEGIN]
+        return baskets, start
 
 
-class Raw(NamedTuple):
-    """Bytes of a basket before packing.
-
-    Attributes
-    ----------
-    words : (n,) uint32
-        Its words.
-    tail : (m,) uint8
-        What is left behind them, less than a word.
-    swap : bool
-        Whether the words have to be turned to become big-endian.
-    """
-
-    words: NDArray[np.uint32]
-    tail: NDArray[np.uint8]
-    swap: bool
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes altogether."""
-        return 4 * len(self.words) + len(self.tail)
-
-    def part(self, first: int, last: int) -> Raw:
-        """Bytes ``first:last``, multiples of four, with the tail if they reach the end."""
-        tail = self.tail if last >= self.n_bytes else self.tail[:0]
-        return Raw(self.words[first // 4 : last // 4], tail, self.swap)
-
-
-def of_values(values: NDArray[Any] | Lists, key_length: int) -> Raw:
-    """Content of a basket; lists are followed by the places where they begin, counted from the start of the key.
-
-    Parameters
-    ----------
-    values : array or Lists
-    key_length : int
-        Bytes of the basket's key.
-
-    Returns
-    -------
-    Raw
-    """
-    if isinstance(values, Lists):
-        content = np.ascontiguousarray(values.content)
-        first = (values.offsets * content.itemsize + key_length).astype(np.int32)
-        places = np.concatenate([np.array([len(first)], np.int32), first])
-        if content.itemsize == 4:
-            return _raw(np.concatenate([content.view(np.uint32), places.view(np.uint32)]), _EMPTY, True)
-        return _of_bytes(np.concatenate([_big_endian(content), _big_endian(places)]))
-    if values.dtype.itemsize == 4:
-        return _raw(np.ascontiguousarray(values).reshape(-1).view(np.uint32), _EMPTY, True)
-    return _of_bytes(_big_endian(values))
-
-
-_EMPTY = np.empty(0, np.uint8)
-_EMPTY.flags.writeable = False
-
-
-def bound(n_bytes: int) -> int:
-    """Most bytes that `Packer.pack` writes, on its way, for so many bytes."""
-    n_blocks = n_bytes // _BLOCK + 1
-    return n_blocks * (_HEAD + _CHECKSUM) + lz4.bound(n_bytes)
-
-
-def _of_bytes(raw: NDArray[np.uint8]) -> Raw:
-    n = len(raw) // 4 * 4
-    return _raw(raw[:n].view(np.uint32), raw[n:], False)
-
-
-def _raw(words: NDArray[np.uint32], tail: NDArray[np.uint8], swap: bool) -> Raw:
-    """Content that cannot be written, whatever it was made of: one type for the kernels."""
-    words.flags.writeable = tail.flags.writeable = False
-    return Raw(words, tail, swap)
-
-
-def _big_endian(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Bytes of numbers as ROOT has them."""
-    turned = np.ascontiguousarray(values.astype(values.dtype.newbyteorder(">"), copy=False))
-    return turned.reshape(-1).view(np.uint8)
-
-
-@kernel
-def _pack_measured(
-    words: NDArray[np.uint32],
-    tail: NDArray[np.uint8],
-    swap: bool,
-    gaps: NDArray[np.uint8],
-    shape: NDArray[np.uint8],
-    row: NDArray[np.uint32],
-    place: NDArray[np.uint32],
-    state: NDArray[np.int64],
-    seen: NDArray[np.uint32],
-    earlier: NDArray[np.int64],
-    out: NDArray[np.uint8],
-    start: int,
-) -> tuple[int, int]:
-    """Pack with `lz4.pack` behind header and checksum; a copy if it does not become smaller, or if it repeats."""
-    begin, n_bytes = start + _HEAD + _CHECKSUM, 4 * len(words) + len(tail)
-    end, what = lz4.pack(words, tail, swap, gaps, shape, row, place, state, seen, earlier, out, begin)
-    if what != lz4.PACKED or end - start >= n_bytes:
-        return lz4.copy(words, tail, swap, out, start), lz4.REPEATS if what == lz4.REPEATS else lz4.RAW
-    checksum = lz4.xxh64(out, begin, end)
-    for i in range(_CHECKSUM):
-        out[begin - 1 - i] = (checksum >> np.uint64(8 * i)) & np.uint64(255)
-    out[start], out[start + 1], out[start + 2] = ord("L"), ord("4"), 1
-    for i in range(3):
-        out[start + 3 + i] = ((end - begin + _CHECKSUM) >> (8 * i)) & 255
-        out[start + 6 + i] = (n_bytes >> (8 * i)) & 255
-    return end, what
-
-
-def _zstd(raw: memoryview, *, sample: bool) -> bytes | None:
-    """Packed bytes; None if they are not worth it."""
-    compressor = _compressor()
-    if sample and len(raw) > 4 * _SAMPLE and len(compressor.compress(raw[:_SAMPLE])) > _WORTH * _SAMPLE:
-        return None
-    packed: bytes = compressor.compress(raw)
-    return packed if len(packed) + _HEAD < len(raw) else None
+def _zstd(out: NDArray[np.uint8], start: int, end: int) -> int:
+    """Pack bytes where they are, if it is worth it."""
+    blocks = []
+    for first in range(start, end, _BLOCK):
+        raw = out[first : min(first + _BLOCK, end)].data
+        compressor = _compressor()
+        if len(raw) > 4 * _SAMPLE and len(compressor.compress(raw[:_SAMPLE])) > _WORTH * _SAMPLE:
+            return end
+        packed: bytes = compressor.compress(raw)
+        if len(packed) + _HEAD >= len(raw):
+            return end
+        blocks += [_ZSTD + len(packed).to_bytes(3, "little") + len(raw).to_bytes(3, "little"), packed]
+    joined = b"".join(blocks)
+    out[start : start + len(joined)] = np.frombuffer(joined, np.uint8)
+    return start + len(joined)
 
 
 def packer(compression: Compression) -> Packer:
@@ -258,3 +231,104 @@ def _compressor() -> Any:
 
         _threads.compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
     return _threads.compressor
+
+
+# --- kernels ---------------------------------------------------------------------------------------------------------
+@bare_kernel
+def _pack_baskets(
+    columns: NDArray[np.int64],
+    heads: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    first: int,
+    last: int,
+    is_packed: bool,
+    tail: NDArray[np.uint8],
+    turned: NDArray[np.uint8],
+    turned_address: int,
+    gaps: NDArray[np.uint32],
+    edges: NDArray[np.int32],
+    state: NDArray[np.int64],
+    seen: NDArray[np.uint32],
+    out: NDArray[np.uint8],
+    start: int,
+    baskets: NDArray[np.int64],
+) -> int:
+    for b in range(first, last):
+        begin, key_length = start, starts[b + 1] - starts[b]
+        for i in range(key_length):
+            out[start + i] = heads[starts[b] + i]
+        start += key_length
+        address, n_bytes, item = columns[b, _ADDRESS], columns[b, _N_BYTES], columns[b, _ITEM]
+        if item == 2 or item == 8:
+            _turn(bytes_at(address, n_bytes), item, turned)
+            address = turned_address
+        n_words = n_bytes // 4
+        n_tail = n_bytes - 4 * n_words
+        rest = bytes_at(address + 4 * n_words, n_tail)
+        for i in range(n_tail):
+            tail[i] = rest[i]
+        n_rows, places = columns[b, _N_ROWS], columns[b, _PLACES]
+        if places:
+            _write_places(rows_at(places, n_rows + 1), item, key_length, tail, n_tail)
+            n_tail += 4 * n_rows + 8
+        words = words_at(address, n_words)
+        content, swap = start, item == 4
+        if is_packed:
+            for k in range(0, max(n_words, 1), _BLOCK // 4):
+                stop = min(k + _BLOCK // 4, n_words)
+                behind = tail[: n_tail if stop == n_words else 0]
+                end = _pack_block(words[k:stop], behind, swap, gaps, edges, state, seen, out, start)
+                if end == start:
+                    start = content
+                    break
+                start = end
+        if start == content:
+            start = lz4.copy(words, tail[:n_tail], swap, out, content)
+        baskets[b, BEGIN], baskets[b, KEY_LENGTH], baskets[b, STORED] = begin, key_length, start - begin
+        baskets[b, CONTENT] = 4 * n_words + n_tail
+        baskets[b, OFFSETS] = 4 * n_rows if places else 0
+        baskets[b, ROWS] = n_rows
+    return start
+
+
+@bare_kernel
+def _pack_block(
+    words: NDArray[np.uint32],
+    tail: NDArray[np.uint8],
+    swap: bool,
+    gaps: NDArray[np.uint32],
+    edges: NDArray[np.int32],
+    state: NDArray[np.int64],
+    seen: NDArray[np.uint32],
+    out: NDArray[np.uint8],
+    start: int,
+) -> int:
+    """Pack with `lz4.pack` behind header and checksum; `start` if it does not become smaller."""
+    begin, n_bytes = start + _HEAD + _CHECKSUM, 4 * len(words) + len(tail)
+    end = lz4.pack(words, tail, swap, gaps, edges, state, seen, out, begin)
+    if end == begin or n_bytes > 0xFFFFFF or end - start >= _WORTH_LZ4 * n_bytes:
+        return start
+    checksum = xxh64(out, begin, end)
+    for i in range(_CHECKSUM):
+        out[begin - 1 - i] = (checksum >> np.uint64(8 * i)) & np.uint64(255)
+    out[start], out[start + 1], out[start + 2] = ord("L"), ord("4"), 1
+    for i in range(3):
+        out[start + 3 + i] = ((end - begin + _CHECKSUM) >> (8 * i)) & 255
+        out[start + 6 + i] = (n_bytes >> (8 * i)) & 255
+    return end
+
+
+@bare_kernel
+def _turn(values: NDArray[np.uint8], item: int, turned: NDArray[np.uint8]) -> None:
+    """Bytes of each number in the opposite order."""
+    for first in range(0, len(values), item):
+        for i in range(item):
+            turned[first + i] = values[first + item - 1 - i]
+
+
+@bare_kernel
+def _write_places(offsets: NDArray[np.int64], item: int, key_length: int, tail: NDArray[np.uint8], start: int) -> None:
+    """Number of the places of lists, then each, counted from the start of the key in bytes."""
+    store_big32(tail, start, len(offsets))
+    for i in range(len(offsets)):
+        store_big32(tail, start + 4 + 4 * i, offsets[i] * item + key_length)

@@ -8,7 +8,6 @@ branch as it is given chunks of rows. What the branches mean is not known here.
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -18,32 +17,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flashdet.io.rootform import (
-    BASKET,
-    BRANCH_NUMBERS,
-    BUFFER_SIZE,
-    FEATURES,
+    BEGIN,
+    CONTENT,
     KEY,
-    KEY_VERSION,
-    NO_DATE,
+    KEY_LENGTH,
+    LARGEST,
+    N_BASKET,
+    STORED,
     TREE_NUMBERS,
     Branch,
-    arrays_of,
-    basket_names,
+    Heads,
+    fill_branches,
+    fill_heads,
     form,
+    heads_of,
 )
-from flashdet.io.rootpack import Lists, Packer, Scratch, bound, of_values, packer
+from flashdet.io.rootpack import Columns, Lists, Scratch, packer
 from flashdet.io.setup import Compression
 
 
-class _Basket(NamedTuple):
-    """A basket in memory: where its key begins, bytes of key and content, bytes in the file, and its numbers."""
+class Rows(NamedTuple):
+    """A chunk of rows ready to be packed.
 
-    begin: int
-    key_length: int
-    content_length: int
-    stored: int
-    offsets_length: int
-    largest: int
+    Attributes
+    ----------
+    n_rows : int
+    branches : tuple of Branch
+    columns : Columns
+    heads : Heads
+        Keys of the baskets.
+    room : int
+        Most bytes that `Tree.pack` writes.
+    """
+
+    n_rows: int
+    branches: tuple[Branch, ...]
+    columns: Columns
+    heads: Heads
+    room: int
 
 
 @dataclass
@@ -61,21 +72,48 @@ class Tree:
     compression: Compression = "fast"
     n_rows: int = 0
     _branches: tuple[Branch, ...] = ()
-    _baskets: list[list[_Basket]] = field(default_factory=list)
-    #: Rows before each chunk, and where its baskets begin in the file.
+    #: Table of the baskets of each chunk, rows before it, and where its baskets begin in the file.
+    _baskets: list[NDArray[np.int64]] = field(default_factory=list)
     _entries: list[int] = field(default_factory=list)
-    _seeks: list[list[int]] = field(default_factory=list)
+    _seeks: list[NDArray[np.int64]] = field(default_factory=list)
 
-    def pack(self, content: Mapping[str, Any], buffer: NDArray[np.uint8], start: int) -> int:
-        """Pack a chunk into memory.
+    def prepare(self, content: Mapping[str, Any]) -> Rows:
+        """Describe a chunk.
 
         Parameters
         ----------
         content : mapping of str to array or Lists
             The same branches each time: (n, ...) arrays, or `Lists` (a counter branch called ``<branch>_size`` comes
             before them unless they name one).
+
+        Returns
+        -------
+        Rows
+
+        Raises
+        ------
+        ValueError
+            The branches differ from those of the first chunk.
+        """
+        columns = _with_counters(content)
+        counters = {v.counter for v in columns.values() if type(v) is Lists}
+        branches = tuple([_describe(branch, values, branch in counters) for branch, values in columns.items()])
+        if self._branches not in ((), branches):
+            raise ValueError(f"the branches of {self.name} differ from those of its first rows")
+        # the same object each time: what is made of it is found again without comparing 500 branches
+        self._branches = self._branches or branches
+        ready, heads = Columns(tuple(columns.values())), heads_of(self.name, self._branches)
+        return Rows(len(next(iter(columns.values()))), self._branches, ready, heads, ready.room + len(heads.raw))
+
+    def pack(self, rows: Rows, buffer: NDArray[np.uint8], start: int) -> int:
+        """Pack a chunk into memory.
+
+        Parameters
+        ----------
+        rows : Rows
+            From `prepare`.
         buffer : (...) uint8
-            Takes `room_for` bytes from `start` on.
+            Takes ``rows.room`` bytes from `start` on.
         start : int
 
         Returns
@@ -83,40 +121,15 @@ class Tree:
         int
             One past the last byte.
         """
-        columns = _with_counters(content)
-        counters = {v.counter for v in columns.values() if isinstance(v, Lists)}
-        branches = tuple(_describe(branch, values, branch in counters) for branch, values in columns.items())
-        if self._branches not in ((), branches):
-            raise ValueError(f"the branches of {self.name} differ from those of its first rows")
-        self._branches = branches
-        n_rows = len(next(iter(columns.values())))
-        if n_rows:
+        if rows.n_rows:
+            baskets, start = packer(self.compression).pack(rows.columns, rows.heads, buffer, start)
+            for i, branch in enumerate(rows.branches):
+                if branch.is_counter:
+                    baskets[i, LARGEST] = rows.columns.largest_value(i)
             self._entries.append(self.n_rows)
-            self._baskets.append([])
-            packing = packer(self.compression)
-            for branch, (name, values) in zip(branches, columns.items(), strict=True):
-                start = self._add(packing, name, values, branch.is_counter, buffer, start)
-        self.n_rows += n_rows
+            self._baskets.append(baskets)
+        self.n_rows += rows.n_rows
         return start
-
-    def _add(
-        self, packing: Packer, name: str, values: Any, is_counter: bool, buffer: NDArray[np.uint8], start: int
-    ) -> int:
-        names = basket_names(self.name, name)
-        key_length = KEY.size + len(names) + BASKET.size
-        raw = of_values(values, key_length)
-        if isinstance(values, Lists):
-            content = len(values.content) * values.content.itemsize
-            size, last, offsets = len(values) + 2, key_length + content, 4 * len(values)
-        else:
-            size = values.itemsize * math.prod(values.shape[1:])
-            last, offsets = key_length + raw.n_bytes, 0
-        tail = names + BASKET.pack(3, BUFFER_SIZE, size, len(values), last, 0)
-        buffer[start + KEY.size : start + key_length] = np.frombuffer(tail, np.uint8)
-        end = packing.pack(raw, buffer, start + key_length)
-        largest = int(values.max(initial=0)) if is_counter else 0
-        self._baskets[-1].append(_Basket(start, key_length, raw.n_bytes, end - start, offsets, largest))
-        return end
 
     def place(self, buffer: NDArray[np.uint8], position: int, parent: int) -> None:
         """Complete the keys of the last chunk, which is in memory, for its place in the file.
@@ -133,60 +146,25 @@ class Tree:
         if len(self._seeks) == len(self._baskets):
             return
         last = self._baskets[-1]
-        shift = position - last[0].begin
-        self._seeks.append([b.begin + shift for b in last])
-        for b, seek in zip(last, self._seeks[-1], strict=True):
-            key = (b.stored, KEY_VERSION, b.content_length, NO_DATE, b.key_length, 0, seek, parent)
-            KEY.pack_into(buffer.data, b.begin, *key)
+        self._seeks.append(np.empty(len(last), np.int64))
+        shift = position - int(last[0, BEGIN])
+        is_list = np.array([b.counter != "" for b in self._branches])
+        width = np.array([b.dtype.itemsize * math.prod(b.shape) for b in self._branches], np.int64)
+        fill_heads(last, is_list, width, shift, parent, buffer, self._seeks[-1])
 
     def streamed(self) -> bytes:
         """The tree as ROOT streams it, behind its key."""
-        n = len(self._baskets)
+        n, n_branches = len(self._baskets), len(self._branches)
         empty = form(self.name, self._branches, n)
         raw = bytearray(empty.raw)
-        every = [b for chunk in self._baskets for b in chunk]
-        total = sum(b.key_length + b.content_length for b in every)
-        TREE_NUMBERS.pack_into(raw, empty.numbers, self.n_rows, total, sum(b.stored for b in every), 0, 0, 1.0)
-        capacity = max(n + 1, 2)
-        more = (0,) * (capacity - n)
-        ends = (*self._entries, self.n_rows, *more[1:])
-        arrays = arrays_of(capacity)
-        for i, (place, mine, seeks) in enumerate(zip(empty.places, *self._by_branch(), strict=True)):
-            stored = [b.stored for b in mine]
-            content = sum([b.key_length + b.content_length for b in mine])
-            offsets = max([b.offsets_length for b in mine], default=0)
-            counts = (0, BUFFER_SIZE, offsets, n, self.n_rows, FEATURES)
-            BRANCH_NUMBERS.pack_into(raw, place.counts, *counts, 0, capacity, 0, self.n_rows, 0, content, sum(stored))
-            arrays.pack_into(raw, place.arrays, 1, *stored, *more, 1, *ends, 1, *seeks, *more, 0)
-            if self._branches[i].is_counter:
-                struct.pack_into(">i", raw, place.largest, max((b.largest for b in mine), default=0))
+        baskets = np.array(self._baskets, np.int64).reshape(n, n_branches, N_BASKET)
+        total = int(baskets[:, :, KEY_LENGTH].sum() + baskets[:, :, CONTENT].sum()) if n else 0
+        stored = int(baskets[:, :, STORED].sum()) if n else 0
+        TREE_NUMBERS.pack_into(raw, empty.numbers, self.n_rows, total, stored, 0, 0, 1.0)
+        entries = np.array([*self._entries, self.n_rows], np.int64)
+        seeks = np.array(self._seeks, np.int64).reshape(n, n_branches)
+        fill_branches(empty.places, baskets, seeks, entries, max(n + 1, 2), np.frombuffer(raw, np.uint8))
         return bytes(raw)
-
-    def _by_branch(self) -> tuple[list[tuple[_Basket, ...]], list[tuple[int, ...]]]:
-        """Baskets of each branch and where they begin in the file."""
-        if not self._baskets:
-            return [()] * len(self._branches), [()] * len(self._branches)
-        return list(zip(*self._baskets, strict=True)), list(zip(*self._seeks, strict=True))
-
-
-def room_for(name: str, content: Mapping[str, Any]) -> int:
-    """Most bytes that `Tree.pack` writes for a chunk.
-
-    Parameters
-    ----------
-    name : str
-        Of the tree.
-    content : mapping of str to array or Lists
-
-    Returns
-    -------
-    int
-    """
-    total = 0
-    for branch, values in _with_counters(content).items():
-        n_bytes = values.content.nbytes + 4 * len(values) + 8 if isinstance(values, Lists) else values.nbytes
-        total += bound(n_bytes) + KEY.size + BASKET.size + len(basket_names(name, branch))
-    return total
 
 
 def write_trees(
@@ -211,20 +189,20 @@ def write_trees(
         Packs the trees; the bytes do not depend on it.
     """
     made = [Tree(name, compression) for name in trees]
-    rooms = [room_for(name, content) for name, content in trees.items()]
+    ready = [tree.prepare(content) for tree, content in zip(made, trees.values(), strict=True)]
     if pool is None:
         # memory of one tree, which stays in the cache until it is in the file
-        buffer = scratch.take(max(rooms, default=0))
-        for tree, content in zip(made, trees.values(), strict=True):
-            write_chunk(directory, tree, buffer, 0, tree.pack(content, buffer, 0))
+        buffer = scratch.take(max([rows.room for rows in ready], default=0))
+        for tree, rows in zip(made, ready, strict=True):
+            write_chunk(directory, tree, buffer, 0, tree.pack(rows, buffer, 0))
     else:
-        starts = np.cumsum([0, *rooms]).tolist()
+        starts = np.cumsum([0, *(rows.room for rows in ready)]).tolist()
         buffer = scratch.take(starts[-1])
 
-        def pack(tree: Tree, content: Mapping[str, Any], start: int) -> int:
-            return tree.pack(content, buffer, start)
+        def pack(tree: Tree, rows: Rows, start: int) -> int:
+            return tree.pack(rows, buffer, start)
 
-        for tree, start, end in zip(made, starts, pool.map(pack, made, trees.values(), starts[:-1]), strict=False):
+        for tree, start, end in zip(made, starts, pool.map(pack, made, ready, starts[:-1]), strict=False):
             write_chunk(directory, tree, buffer, start, end)
     add_trees(directory, made)
 

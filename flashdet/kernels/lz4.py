@@ -1,13 +1,12 @@
-"""Columns with gaps as LZ4 blocks, and the XXH64 checksum: what the baskets of ROOT files are packed with.
+"""Columns as LZ4 blocks: what the baskets of ROOT files are packed with.
 
-A general compressor looks for equal bytes anywhere. Columns of measurements are simpler: numbers that no compressor
-makes smaller, with gaps where a detector saw nothing, and the columns of a detector have the same gaps. `pack`
-therefore searches nothing. It leaves columns without gaps as they are, and packs others by a plan of their gaps that is
-made once for all columns of a detector (how much faster: benchmarks/bench_writers.py). Columns whose numbers repeat are
-left to others.
+A general compressor looks for equal bytes anywhere. Columns are simpler. Measurements are numbers that no compressor
+makes smaller, with gaps where a detector saw nothing, and the columns of a detector have the same gaps: they are packed
+by a plan of their gaps that is made once for all of them, without any search. Columns whose numbers repeat (codes,
+indices, flags) are searched word by word: twice as fast as ZSTD level 1, and about twice as large. All others are left
+as they are. How much faster: benchmarks/bench_writers.py.
 
-Formats: LZ4 blocks (https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md) and XXH64
-(https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md). Nothing here knows ROOT or columns.
+Format: LZ4 blocks (https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md). Nothing here knows ROOT or columns.
 """
 
 from __future__ import annotations
@@ -15,39 +14,38 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from flashdet.kernels.bits import load64
-from flashdet.kernels.jit import inline, kernel
-from flashdet.kernels.words import rotated, store32, swapped
+from flashdet.kernels.jit import bare_kernel, inline
+from flashdet.kernels.words import store32, swapped
 
 Bytes = NDArray[np.uint8]
 Words = NDArray[np.uint32]
-Places = NDArray[np.uint32]
 Rows = NDArray[np.int64]
 
-#: Entries of a `Plans` state: words of the column, bytes and literals of the plan, first word behind it, gaps.
-N_WORDS, N_BYTES, N_LITERALS, ANCHOR, N_GAPS = 0, 1, 2, 3, 4
-#: What becomes of a column: nothing, packed, or nothing because it repeats and another compressor should see it.
-RAW, PACKED, REPEATS = 0, 1, 2
+#: Entries of a `Gaps` state: words of the column, and edges of its gaps.
+N_WORDS, N_EDGES = 0, 1
 
 #: The format reaches back 65535 bytes.
 _REACH = 16384
 #: Words before the end that no match may cover, and from which on none may begin (5 and 12 bytes).
 _LAST_LITERALS, _LAST_START = 2, 3
 _HASH_BITS = 12
-#: Gaps up to this length copy an earlier gap, which costs 3 bytes; longer ones repeat their first word, 7 bytes.
-_COPIED = 16
-#: Words looked at to find out whether numbers repeat, and the share of repetitions from which on another compressor is
-#: worth its time: with gaps a plan makes the column smaller too, in a fifth of the time.
-_SAMPLE, _REPEATED, _REPEATED_GAPS = 512, 0.33, 0.5
-#: A column with fewer gaps than one word in so many, or with fewer words than so many, is left as it is.
-_FEW_GAPS, _SHORTEST = 8, 16
+#: A column is judged by so many pieces of so many words.
+_PIECES, _PIECE = 16, 32
+#: Share of repetitions from which on a search is worth its time: with gaps a column becomes smaller without one too, in
+#: a third of the time.
+_REPEATED, _REPEATED_GAPS = 0.33, 0.6
+#: A column with a smaller share of gaps, or with fewer words, is left as it is.
+_FEW_GAPS, _SHORTEST = 0.12, 16
+#: Words that are compared before it is asked whether they were equal: whole vectors, without a jump per word.
+_STRIDE = 64
+#: Words that are copied at once where there are few: as long as one vector.
+_WIDE = 8
+#: Searches step faster by one word for each so many words without a match, as in the reference implementation.
+_PATIENCE = 6
 
-_P1, _P2, _P3 = np.uint64(0x9E3779B185EBCA87), np.uint64(0xC2B2AE3D27D4EB4F), np.uint64(0x165667B19E3779F9)
-_P4, _P5 = np.uint64(0x85EBCA77C2B2AE63), np.uint64(0x27D4EB2F165667C5)
 
-
-class Plans:
-    """Plans of the gaps of the last columns of one length; memory that is used again and again.
+class Gaps:
+    """Gaps of the last columns of one length; memory that is used again and again.
 
     Parameters
     ----------
@@ -56,16 +54,14 @@ class Plans:
 
     Attributes
     ----------
-    gaps : (n_slots, n_words) uint8
+    gaps : (n_slots, n_words) uint32
         1 where a column has its filler.
-    shape : (n_slots, ...) uint8
-        Bytes of the packed column, what stands between the numbers.
-    row, place : (n_slots, n_words) uint32
-        Word that goes to each place of the packed column.
-    state : (n_slots + 1, 5) int64
-        `N_WORDS`, `N_BYTES`, `N_LITERALS`, `ANCHOR`, `N_GAPS` of each plan; in the last row the slot to be used next.
+    edges : (n_slots, n_words + 1) int32
+        First words of gaps and of what is between them, in turn.
+    state : (n_slots + 1, 2) int64
+        `N_WORDS` and `N_EDGES` of each slot; in the last row the slot to be used next.
     arrays : tuple
-        All of these in the order in which `pack` takes them, and two for its own use.
+        All of these in the order in which `pack` takes them, and one for its own use.
     """
 
     #: Signal, acceptance and two more: `rich` has others for each species, which do not come back.
@@ -73,13 +69,10 @@ class Plans:
 
     def __init__(self, n_words: int) -> None:
         self.n_words = n_words
-        self.gaps = np.zeros((self.n_slots, n_words), np.uint8)
-        self.shape = np.zeros((self.n_slots, bound(4 * n_words)), np.uint8)
-        self.row = np.zeros((self.n_slots, n_words), np.uint32)
-        self.place = np.zeros((self.n_slots, n_words), np.uint32)
-        self.state = np.zeros((self.n_slots + 1, 5), np.int64)
-        own = np.zeros(1 << _HASH_BITS, np.uint32), np.zeros(_COPIED + 1, np.int64)
-        self.arrays = (self.gaps, self.shape, self.row, self.place, self.state, *own)
+        self.gaps = np.zeros((self.n_slots, n_words), np.uint32)
+        self.edges = np.zeros((self.n_slots, n_words + 1), np.int32)
+        self.state = np.zeros((self.n_slots + 1, 2), np.int64)
+        self.arrays = (self.gaps, self.edges, self.state, np.zeros(2 << _HASH_BITS, np.uint32))
 
 
 def bound(n_bytes: int) -> int:
@@ -87,104 +80,105 @@ def bound(n_bytes: int) -> int:
     return n_bytes + n_bytes // 64 + 64
 
 
-@kernel
+@bare_kernel
 def pack(
     words: Words,
     tail: Bytes,
     swap: bool,
-    gaps: NDArray[np.uint8],
-    shape: NDArray[np.uint8],
-    row: Places,
-    place: Places,
+    gaps: NDArray[np.uint32],
+    edges: NDArray[np.int32],
     state: Rows,
     seen: Words,
-    earlier: Rows,
     out: Bytes,
     start: int,
-) -> tuple[int, int]:
-    """Pack a column if it has gaps and is smaller for it.
+) -> int:
+    """Pack a column if it has gaps or repeats.
 
     Parameters
     ----------
     words : (n,) uint32
         The column.
     tail : (m,) uint8
-        Bytes behind the words.
+        Bytes behind the words, which are not packed.
     swap : bool
         Whether the bytes of each word are written in the opposite order.
-    gaps, shape, row, place, state, seen, earlier
-        `Plans.arrays` for at least n words.
+    gaps, edges, state, seen
+        `Gaps.arrays` for at least n words.
     out : (...) uint8
         Takes the block; `bound` bytes from `start` on.
     start : int
 
     Returns
     -------
-    end : int
-        One past the last byte of the block; `start` if there is none.
-    what : int
-        `RAW`, `PACKED` or `REPEATS`.
+    int
+        One past the last byte of the block; `start` if there is none: nothing in the column can be packed.
     """
-    raw = 4 * len(words) + len(tail)
-    filler = _find_filler(words)
-    word = words[max(filler, 0)] if len(words) else np.uint32(0)
-    n_gaps = _count(words, word) if filler >= 0 else 0
-    has_gaps = n_gaps * _FEW_GAPS >= len(words) and len(words) >= _SHORTEST
-    share = _REPEATED_GAPS if has_gaps else _REPEATED
-    if _repeats(words, word, filler >= 0, seen) > share:
-        return start, REPEATS
-    if has_gaps:
-        slot = _plan(words, word, n_gaps, gaps, shape, row, place, state, earlier)
-        end = _fill(words, tail, swap, shape[slot], row[slot], place[slot], state[slot], out, start)
-        if end - start < raw:
-            return end, PACKED
-    return start, RAW
+    n = len(words)
+    if n < _SHORTEST:
+        return start
+    filler, share, repeated = _look(words, seen)
+    has_gaps = share >= _FEW_GAPS
+    if repeated > (_REPEATED_GAPS if has_gaps else _REPEATED):
+        return _search(words, tail, swap, seen, out, start)
+    if not has_gaps:
+        return start
+    slot = _find_gaps(words, filler, gaps, state)
+    if slot < 0:
+        n_slots = len(gaps)
+        slot = int(state[n_slots, 0])
+        state[n_slots, 0] = (slot + 1) % n_slots
+        state[slot, N_WORDS], state[slot, N_EDGES] = n, _find_edges(words, filler, gaps[slot], edges[slot])
+    return _skip_gaps(words, tail, swap, edges[slot], state[slot, N_EDGES], out, start)
 
 
 @inline
-def _find_filler(words: Words) -> int:
-    """First word that is followed by its like, -1 if there is none."""
-    found = -1
-    for i in range(len(words) - 1):
-        if words[i] == words[i + 1]:
-            found = i
-            break
-    return found
+def _look(words: Words, seen: Words) -> tuple[np.uint32, float, float]:
+    """Most frequent number of a sample, its share, and the share of the others that stand there before."""
+    n, size = len(words), 1 << _HASH_BITS
+    seen[:] = 0
+    n_seen, n_again, most, filler = 0, 0, 0, np.uint32(0)
+    n_pieces = max(min(n // _PIECE, _PIECES), 1)
+    for piece in range(n_pieces):
+        first = piece * (n - min(_PIECE, n)) // max(n_pieces - 1, 1)
+        for i in range(first, min(first + _PIECE, n)):
+            word = words[i]
+            slot = _slot(np.uint64(word))
+            if seen[slot] != word:
+                seen[slot], seen[size + slot] = word, 0
+            n_again += seen[size + slot] > 0
+            seen[size + slot] += 1
+            n_seen += 1
+            if seen[size + slot] > most:
+                most, filler = int(np.int64(seen[size + slot])), word
+    return filler, most / n_seen, (n_again - most + 1) / max(n_seen - most, 1)
 
 
 @inline
-def _count(words: Words, word: np.uint32) -> int:
-    n = 0
-    for i in range(len(words)):
-        n += words[i] == word
-    return n
-
-
-@inline
-def _repeats(words: Words, filler: np.uint32, has_filler: bool, seen: Words) -> float:
-    """Share of numbers between the gaps that repeat: a sample of them through a table of the last ones."""
-    seen[:] = filler
-    n, again = 0, 0
-    for i in range(len(words)):
-        word = words[i]
-        if has_filler and word == filler:
+def _find_gaps(words: Words, filler: np.uint32, gaps: NDArray[np.uint32], state: Rows) -> int:
+    """Slot with the gaps of a column, -1 if none is there."""
+    n = len(words)
+    for slot in range(len(gaps)):
+        if state[slot, N_WORDS] != n:
             continue
-        slot = _slot(word)
-        again += seen[slot] == word
-        seen[slot] = word
-        n += 1
-        if n == _SAMPLE:
-            break
-    return again / max(n, 1)
+        mask = gaps[slot]
+        n_different = 0
+        for first in range(0, n, _STRIDE):
+            for i in range(first, min(first + _STRIDE, n)):
+                n_different += np.uint32(words[i] == filler) != mask[i]
+            if n_different:
+                break
+        if n_different == 0:
+            return slot
+    return -1
 
 
 @inline
-def _slot(word: np.uint32) -> np.int64:
-    """Hash of a word: upper bits of its product with 2^32 / golden ratio (Knuth, TAOCP 3, 6.4)."""
-    return np.int64((np.uint64(word) * np.uint64(2654435761) >> np.uint64(32 - _HASH_BITS)) & np.uint64(0xFFF))
+def _slot(word: np.uint64) -> np.int64:
+    """Hash of a word or two: upper bits of its product with 2^64 / golden ratio (Knuth, TAOCP 3, 6.4)."""
+    return np.int64((word * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - _HASH_BITS))
 
 
-@kernel
+@bare_kernel
 def copy(words: Words, tail: Bytes, swap: bool, out: Bytes, start: int) -> int:
     """Write a column as it is, with the bytes of its words in the order asked for.
 
@@ -198,22 +192,22 @@ def copy(words: Words, tail: Bytes, swap: bool, out: Bytes, start: int) -> int:
     int
         One past the last byte.
     """
-    return _copy(words, 0, len(words), tail, swap, out, start)
+    end = _copy(words, 0, len(words), swap, out, start)
+    for i in range(len(tail)):
+        out[end + i] = tail[i]
+    return end + len(tail)
 
 
-@inline
-def _copy(words: Words, first: int, last: int, tail: Bytes, swap: bool, out: Bytes, start: int) -> int:
-    """Words ``first:last`` and the tail as they are."""
+@bare_kernel
+def _copy(words: Words, first: int, last: int, swap: bool, out: Bytes, start: int) -> int:
+    """Words ``first:last`` as they are."""
     if swap:
         for i in range(first, last):
             store32(out, start + 4 * (i - first), swapped(words[i]))
     else:
         for i in range(first, last):
             store32(out, start + 4 * (i - first), words[i])
-    end = start + 4 * (last - first)
-    for i in range(len(tail)):
-        out[end + i] = tail[i]
-    return end + len(tail)
+    return start + 4 * (last - first)
 
 
 # --- blocks ----------------------------------------------------------------------------------------------------------
@@ -246,148 +240,103 @@ def _close(out: Bytes, end: int, distance: int, n_matched: int) -> int:
     return _extend(out, end, n_matched - 19) if n_matched >= 19 else end
 
 
+@bare_kernel
+def _finish(words: Words, anchor: int, tail: Bytes, swap: bool, out: Bytes, end: int) -> int:
+    """Last sequence: words from `anchor` on, and the tail."""
+    n = len(words)
+    end = _open(out, end, 4 * (n - anchor) + len(tail), 0)
+    end = _copy(words, anchor, n, swap, out, end)
+    for i in range(len(tail)):
+        out[end + i] = tail[i]
+    return end + len(tail)
+
+
+# --- columns that repeat ---------------------------------------------------------------------------------------------
 @inline
-def _plan(
-    words: Words,
-    filler: np.uint32,
-    n_gaps: int,
-    gaps: NDArray[np.uint8],
-    shape: NDArray[np.uint8],
-    row: Places,
-    place: Places,
-    state: Rows,
-    earlier: Rows,
-) -> int:
-    """Slot of the plan for the gaps of a column, made if none is there."""
-    n, n_slots = len(words), len(gaps)
-    for slot in range(n_slots):
-        if state[slot, N_WORDS] == n and state[slot, N_GAPS] == n_gaps:
-            differs = 0
-            for i in range(n):
-                differs |= (words[i] == filler) ^ gaps[slot, i]
-            if differs == 0:
-                return slot
-    slot = int(state[n_slots, 0])
-    state[n_slots, 0] = (slot + 1) % n_slots
-    for i in range(n):
-        gaps[slot, i] = words[i] == filler
-    state[slot, N_WORDS], state[slot, N_GAPS] = n, n_gaps
-    _make_plan(gaps[slot, :n], shape[slot], row[slot], place[slot], state[slot], earlier)
-    return slot
+def _pair(words: Words, i: int) -> np.uint64:
+    return np.uint64(words[i]) | (np.uint64(words[i + 1]) << np.uint64(32))
 
 
-@inline
-def _make_plan(gaps: Bytes, shape: Bytes, row: Places, place: Places, state: Rows, earlier: Rows) -> None:
-    """Sequences of a column with these gaps, without its numbers."""
-    n, end, anchor, n_literals, i = len(gaps), 0, 0, 0, 0
-    # start of the last gap of at least so many words
-    earlier[:] = -_REACH
-    while i < n - _LAST_START:
-        if not gaps[i]:
-            i += 1
-            continue
-        length = 1
-        while i + length < n - _LAST_LITERALS and gaps[i + length]:
-            length += 1
-        begin, distance = i, 1
-        if length <= _COPIED and i - earlier[length] < _REACH:
-            distance = i - earlier[length]
-        else:
-            begin += 1
-        for k in range(1, min(length, _COPIED) + 1):
-            earlier[k] = i
-        i += length
-        if begin < i and begin < n - _LAST_START:
-            end = _open(shape, end, 4 * (begin - anchor), 4 * (i - begin))
-            for k in range(anchor, begin):
-                row[n_literals] = k
-                place[n_literals] = end
-                n_literals += 1
-                end += 4
-            end = _close(shape, end, 4 * distance, 4 * (i - begin))
-            anchor = i
-    state[N_LITERALS] = n_literals
-    state[ANCHOR] = anchor
-    state[N_BYTES] = end
+@bare_kernel
+def _search(words: Words, tail: Bytes, swap: bool, seen: Words, out: Bytes, start: int) -> int:
+    """Block of a column that repeats: the last place of each pair of words, as long as words are equal from there.
 
-
-@inline
-def _fill(
-    words: Words,
-    tail: Bytes,
-    swap: bool,
-    shape: Bytes,
-    row: Places,
-    place: Places,
-    state: Rows,
-    out: Bytes,
-    start: int,
-) -> int:
-    """Block of a column by its plan: the bytes of the plan, then each number at its place."""
-    n_bytes, anchor = state[N_BYTES], state[ANCHOR]
-    for i in range(n_bytes):
-        out[start + i] = shape[i]
-    if swap:
-        for k in range(state[N_LITERALS]):
-            store32(out, start + place[k], swapped(words[row[k]]))
-    else:
-        for k in range(state[N_LITERALS]):
-            store32(out, start + place[k], words[row[k]])
-    end = _open(out, start + n_bytes, 4 * (len(words) - anchor) + len(tail), 0)
-    return _copy(words, anchor, len(words), tail, swap, out, end)
-
-
-# --- checksum --------------------------------------------------------------------------------------------------------
-@inline
-def _round(lane: np.uint64, value: np.uint64) -> np.uint64:
-    return rotated(lane + value * _P2, np.uint64(31)) * _P1
-
-
-@inline
-def _merged(total: np.uint64, lane: np.uint64) -> np.uint64:
-    return (total ^ _round(np.uint64(0), lane)) * _P1 + _P4
-
-
-@kernel
-def xxh64(data: Bytes, start: int, end: int) -> np.uint64:
-    """XXH64 with seed 0 of ``data[start:end]``.
-
-    Parameters
-    ----------
-    data : (...) uint8
-    start, end : int
-
-    Returns
-    -------
-    uint64
+    A match of one word costs three bytes, as many as it saves with the token it needs; two words are looked for.
     """
-    i = start
-    total = _P5
-    if end - start >= 32:
-        a, b, c, d = _P1 + _P2, _P2, np.uint64(0), np.uint64(0) - _P1
-        while i + 32 <= end:
-            a = _round(a, load64(data, i))
-            b = _round(b, load64(data, i + 8))
-            c = _round(c, load64(data, i + 16))
-            d = _round(d, load64(data, i + 24))
-            i += 32
-        total = (
-            rotated(a, np.uint64(1)) + rotated(b, np.uint64(7)) + rotated(c, np.uint64(12)) + rotated(d, np.uint64(18))
-        )
-        total = _merged(_merged(_merged(_merged(total, a), b), c), d)
-    total += np.uint64(end - start)
-    while i + 8 <= end:
-        total = rotated(total ^ _round(np.uint64(0), load64(data, i)), np.uint64(27)) * _P1 + _P4
-        i += 8
-    while i + 4 <= end:
-        word = np.uint64(0)
-        for k in range(4):
-            word |= np.uint64(data[i + k]) << np.uint64(8 * k)
-        total = rotated(total ^ (word * _P1), np.uint64(23)) * _P2 + _P3
-        i += 4
-    while i < end:
-        total = rotated(total ^ (np.uint64(data[i]) * _P5), np.uint64(11)) * _P1
-        i += 1
-    total = (total ^ (total >> np.uint64(33))) * _P2
-    total = (total ^ (total >> np.uint64(29))) * _P3
-    return total ^ (total >> np.uint64(32))
+    n, end, anchor, n_missed = len(words), start, 0, 0
+    # the bytes must not depend on the columns before
+    seen[: 1 << _HASH_BITS] = 0
+    i = 1
+    while i < n - _LAST_START:
+        pair = _pair(words, i)
+        slot = _slot(pair)
+        j = int(np.int64(seen[slot]))
+        seen[slot] = i
+        if _pair(words, j) != pair or i - j >= _REACH:
+            n_missed += 1
+            i += 1 + (n_missed >> _PATIENCE)
+            continue
+        length = 2
+        while i + length < n - _LAST_LITERALS and words[i + length] == words[j + length]:
+            length += 1
+        while i > anchor and j > 0 and words[i - 1] == words[j - 1]:
+            i, j, length = i - 1, j - 1, length + 1
+        end = _open(out, end, 4 * (i - anchor), 4 * length)
+        end = _literals(words, anchor, i, swap, out, end)
+        end = _close(out, end, 4 * (i - j), 4 * length)
+        i += length
+        anchor, n_missed = i, 0
+        seen[_slot(_pair(words, i - 2))] = i - 2
+    return _finish(words, anchor, tail, swap, out, end)
+
+
+@inline
+def _literals(words: Words, first: int, last: int, swap: bool, out: Bytes, end: int) -> int:
+    """A few words: eight at once, of which those too many are written over, and others as they are."""
+    if last - first <= _WIDE and first + _WIDE <= len(words):
+        for i in range(_WIDE):
+            store32(out, end + 4 * i, swapped(words[first + i]) if swap else words[first + i])
+        return end + 4 * (last - first)
+    return _copy(words, first, last, swap, out, end)
+
+
+# --- columns with gaps -----------------------------------------------------------------------------------------------
+@inline
+def _find_edges(words: Words, filler: np.uint32, mask: NDArray[np.uint32], edges: NDArray[np.int32]) -> int:
+    """Mark the gaps, and list where each begins and ends; how many edges. Without a jump per word."""
+    n_edges, before = 0, np.uint32(0)
+    for i in range(len(words)):
+        is_gap = np.uint32(words[i] == filler)
+        mask[i] = is_gap
+        edges[n_edges] = i
+        n_edges += is_gap != before
+        before = is_gap
+    if before:
+        edges[n_edges] = len(words)
+        n_edges += 1
+    return n_edges
+
+
+@bare_kernel
+def _skip_gaps(
+    words: Words, tail: Bytes, swap: bool, edges: NDArray[np.int32], n_edges: int, out: Bytes, start: int
+) -> int:
+    """Block of a column by the edges of its gaps: each gap copies an earlier one, 3 bytes.
+
+    A gap that is longer than all within reach repeats its own first word, 7 bytes, and the next ones copy it.
+    """
+    n, end, anchor = len(words), start, 0
+    model, longest = -_REACH, 0
+    for k in range(0, n_edges, 2):
+        i, stop = int(edges[k]), min(int(edges[k + 1]), n - _LAST_LITERALS)
+        begin, distance = i, i - model
+        if stop - i > longest or distance >= _REACH:
+            model, longest = i, stop - i
+            begin, distance = i + 1, 1
+        if begin >= min(stop, n - _LAST_START):
+            continue
+        end = _open(out, end, 4 * (begin - anchor), 4 * (stop - begin))
+        end = _literals(words, anchor, begin, swap, out, end)
+        end = _close(out, end, 4 * distance, 4 * (stop - begin))
+        anchor = stop
+    return _finish(words, anchor, tail, swap, out, end)

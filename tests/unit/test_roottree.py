@@ -10,8 +10,8 @@ import pytest
 from writer_events import jagged
 
 from flashdet.io import rootfile
-from flashdet.io.rootpack import Lists, Packer, Scratch, of_values
-from flashdet.io.roottree import Tree, add_trees, room_for, write_chunk, write_trees
+from flashdet.io.rootpack import Lists, Scratch
+from flashdet.io.roottree import Tree, add_trees, write_chunk, write_trees
 
 N = 300
 DTYPES = ("?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8")
@@ -117,14 +117,16 @@ def test_noise_is_stored_uncompressed_and_repetition_is_not(compression):
     for values, most in (
         (noise, 40_000),
         (np.zeros(10_000, np.uint32), 400),
-        (noise % 7, 8000),
-        (noise > 1 << 30, 3000),
+        (noise % 7, {"fast": 14_000, "small": 8000}[compression]),
+        (noise > 1 << 30, {"fast": 6000, "small": 3000}[compression]),
     ):
-        raw = of_values(values, 0)
-        end = Packer(compression).pack(raw, out, 5)
-        assert end - 5 <= most
+        tree = Tree("t", compression)
+        rows = tree.prepare({"x": values})
+        n_key = len(rows.heads.raw)
+        end = tree.pack(rows, out, 5)
+        assert end - 5 - n_key <= most
         if values is noise:
-            assert out[5:end].tobytes() == noise.byteswap().tobytes()
+            assert out[5 + n_key : end].tobytes() == noise.byteswap().tobytes()
 
 
 @pytest.mark.parametrize("compression", ["fast", "small"])
@@ -143,8 +145,9 @@ def test_trees_of_several_chunks(tmp_path, compression):
     with (tmp_path / "o.root").open("w+b") as file, rootfile.fixed_date():
         root = rootfile.create(file, "{}")
         for chunk in chunks:
-            buffer = scratch.take(room_for("Events", chunk))
-            write_chunk(root, tree, buffer, 0, tree.pack(chunk, buffer, 0))
+            rows = tree.prepare(chunk)
+            buffer = scratch.take(rows.room)
+            write_chunk(root, tree, buffer, 0, tree.pack(rows, buffer, 0))
         add_trees(root, [tree])
         root.close()
     with rootfile.open_for_reading(tmp_path / "o.root") as root:
@@ -162,6 +165,17 @@ def test_trees_of_several_chunks(tmp_path, compression):
 
 def test_branches_of_later_chunks_must_be_the_same():
     tree, buffer = Tree("t"), np.zeros(10_000, np.uint8)
-    tree.pack({"x": np.arange(5)}, buffer, 0)
+    tree.pack(tree.prepare({"x": np.arange(5)}), buffer, 0)
     with pytest.raises(ValueError, match="differ"):
-        tree.pack({"y": np.arange(5)}, buffer, 0)
+        tree.prepare({"y": np.arange(5)})
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 5, 31])
+def test_columns_need_not_be_contiguous_nor_whole_words(tmp_path, n):
+    wide = np.random.default_rng(1).integers(0, 255, (n, 3))
+    branches = {f"f{d}": wide[:, i].astype(d)[::-1] for i, d in enumerate(("u1", "i2", "i8"))} | {"b": wide[:, 0] > 9}
+    offsets = np.arange(n + 1, dtype=np.int64)
+    branches["l"] = Lists(offsets, wide[:, 1].astype(np.int16)[::-1])
+    write(tmp_path / "o.root", {"a": branches})
+    with rootfile.open_for_reading(tmp_path / "o.root") as root:
+        assert_content(root["DF_0/a"], branches)

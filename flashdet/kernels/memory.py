@@ -1,0 +1,84 @@
+"""Columns by their addresses, and big-endian stores: for kernels that take hundreds of arrays in one call.
+
+Handing an array to a kernel takes 0.3 us, a call 5 us; a table of addresses takes one call. The caller keeps the arrays
+alive and guards the bounds.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flashdet.kernels.jit import inline
+from flashdet.kernels.words import store32, swapped
+
+if os.environ.get("FLASHDET_DISABLE_JIT") == "1":
+    import ctypes
+
+    def words_at(address: int, n: int) -> NDArray[np.uint32]:
+        """Array of the `n` words at an address."""
+        return np.ctypeslib.as_array((ctypes.c_uint32 * int(n)).from_address(int(address)))
+
+    def bytes_at(address: int, n: int) -> NDArray[np.uint8]:
+        """Array of the `n` bytes at an address."""
+        return np.ctypeslib.as_array((ctypes.c_uint8 * int(n)).from_address(int(address)))
+
+    def rows_at(address: int, n: int) -> NDArray[np.int64]:
+        """Array of the `n` numbers of 64 bits at an address."""
+        return np.ctypeslib.as_array((ctypes.c_int64 * int(n)).from_address(int(address)))
+
+else:
+    from typing import Any
+
+    from numba import types
+    from numba.extending import intrinsic
+    from numba.np.arrayobj import populate_array
+
+    def _view(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = context.make_array(signature.return_type)(context, builder)
+        kind = context.get_data_type(signature.return_type.dtype)
+        size = context.get_constant(types.intp, context.get_abi_sizeof(kind))
+        populate_array(
+            array,
+            data=builder.inttoptr(args[0], kind.as_pointer()),
+            shape=[args[1]],
+            strides=[size],
+            itemsize=size,
+            meminfo=None,
+        )
+        return array._getvalue()
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def words_at(typing: Any, address: Any, n: Any) -> Any:
+        """Array of the `n` words at an address."""
+        return types.Array(types.uint32, 1, "C", aligned=False)(types.int64, types.int64), _view
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def bytes_at(typing: Any, address: Any, n: Any) -> Any:
+        """Array of the `n` bytes at an address."""
+        return types.Array(types.uint8, 1, "C", aligned=False)(types.int64, types.int64), _view
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def rows_at(typing: Any, address: Any, n: Any) -> Any:
+        """Array of the `n` numbers of 64 bits at an address."""
+        return types.Array(types.int64, 1, "C", aligned=False)(types.int64, types.int64), _view
+
+
+def address_of(array: NDArray[np.generic]) -> int:
+    """Address of the first element of a contiguous array."""
+    return int(array.ctypes.data)
+
+
+@inline
+def store_big32(buffer: NDArray[np.uint8], i: int, value: int) -> None:
+    """Write ``buffer[i:i + 4]``, the highest byte first."""
+    store32(buffer, i, swapped(np.uint32(value & 0xFFFFFFFF)))
+
+
+@inline
+def store_big64(buffer: NDArray[np.uint8], i: int, value: int) -> None:
+    """Write ``buffer[i:i + 8]``, the highest byte first."""
+    store_big32(buffer, i, value >> 32)
+    store_big32(buffer, i + 4, value)
