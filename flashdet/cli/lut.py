@@ -54,16 +54,20 @@ def validate(tables: Tables) -> None:
     from flashdet.errors import LutError
     from flashdet.lut.catalog import load
 
-    failed = False
-    for name in tables:
-        try:
-            load(name).validate()
-        except LutError as error:
-            failed = True
-            print(f"{name}: {error}", file=sys.stderr)
-        else:
-            print(f"{name}: ok")
-    if failed:
+    verdicts: list[tuple[str, LutError | None]] = []
+    with progress_bar("tables") as update:
+        for done, name in enumerate(tables):
+            update(done, len(tables), name)
+            try:
+                load(name).validate()
+            except LutError as error:
+                verdicts.append((name, error))
+            else:
+                verdicts.append((name, None))
+        update(len(tables), len(tables), "")
+    for name, problem in verdicts:
+        print(f"{name}: {problem or 'ok'}", file=sys.stderr if problem else sys.stdout)
+    if any(problem for _, problem in verdicts):
         raise typer.Exit(LutError.exit_code)
 
 
@@ -85,14 +89,22 @@ def convert(
     from flashdet.lut.catalog import find, load, load_lut
     from flashdet.lut.files import SUFFIX, write_table
 
-    if target.name.endswith(SUFFIX):
-        table = read_alice(find(source), efficiency=efficiency) if efficiency == 2 else load(source)
-        write_table(table, target, overwrite, bits)
-    elif target.suffix == ".dat":
-        write_alice(load_lut(source), target, overwrite)
-    else:
+    is_native = target.name.endswith(SUFFIX)
+    if not is_native and target.suffix != ".dat":
         raise OutputError(f"the name tells the format; allowed: NAME{SUFFIX} (native), NAME.dat (ALICE)", str(target))
-    print(f"wrote {target}")
+    refuse_existing({} if overwrite else {source: target})
+    with progress_bar("convert") as update:
+        update(0, 2, f"reading {source}")
+        if is_native:
+            table = read_alice(find(source), efficiency=efficiency) if efficiency == 2 else load(source)
+            update(1, 2, f"writing {target.name}")
+            write_table(table, target, overwrite, bits)
+        else:
+            lut = load_lut(source)
+            update(1, 2, f"writing {target.name}")
+            write_alice(lut, target, overwrite)
+        update(2, 2, "")
+    print(f"wrote {target}: {target.stat().st_size / 1e6:.3g} MB")
 
 
 @app.command()
@@ -109,7 +121,14 @@ def plot(
     from flashdet.lut.catalog import load_lut
     from flashdet.lut.plot import plot_lut
 
-    plot_lut([load_lut(name).at_radius(radius) for name in tables], tables, output, eta, pt, nch, overwrite)
+    luts = []
+    with progress_bar("plot") as update:
+        for done, name in enumerate(tables):
+            update(done, len(tables) + 1, name)
+            luts.append(load_lut(name).at_radius(radius))
+        update(len(tables), len(tables) + 1, output.name)
+        plot_lut(luts, tables, output, eta, pt, nch, overwrite)
+        update(len(tables) + 1, len(tables) + 1, "")
     print(f"wrote {output}")
 
 

@@ -139,16 +139,21 @@ def compare(
     from flashdet.lut.catalog import load_lut
     from flashdet.lut.compare import compare_luts, plot_comparison, write_cells
 
-    luts = [load_lut(name).at_radius(radius) for name in (first, second)]
-    comparison = compare_luts(luts[0], luts[1], (first, second), nch, radius)
-    for line in comparison.lines(worst):
+    refuse_existing({} if overwrite else {str(path): path for path in (cells, output) if path is not None})
+    luts = []
+    with progress_bar("compare") as update:
+        for done, name in enumerate((first, second)):
+            update(done, 3, name)
+            luts.append(load_lut(name).at_radius(radius))
+        update(2, 3, "cells")
+        comparison = compare_luts(luts[0], luts[1], (first, second), nch, radius)
+        if cells is not None:
+            write_cells(comparison, cells, overwrite)
+        if output is not None:
+            plot_comparison(comparison, output, overwrite)
+        update(3, 3, "")
+    for line in [*comparison.lines(worst), *(f"wrote {path}" for path in (cells, output) if path is not None)]:
         print(line)
-    if cells is not None:
-        write_cells(comparison, cells, overwrite)
-        print(f"wrote {cells}")
-    if output is not None:
-        plot_comparison(comparison, output, overwrite)
-        print(f"wrote {output}")
 
 
 def import_ini(

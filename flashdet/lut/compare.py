@@ -1,7 +1,7 @@
 """Two tracking tables compared cell by cell, whatever their cells, with the errors of those made from samples.
 
 The cells are those of the coarser table within the range of both. Tables from samples hold means over their cells, so
-means over the cell are compared and not values at its centre.
+the coarser table counts with the numbers of its cells, and the finer one with its mean over them.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Comparison:
     efficiency_error : (n_eta, n_pt) float64
         Of their difference; 0 for tables without statistics.
     sigma : (2, n_eta, n_pt, 5) float64
-        Geometric means of the standard deviations of each, where both are valid; else NaN.
+        Geometric means of the standard deviations of each, over the part of the cell where it is valid; else NaN.
     ratio_error : (n_eta, n_pt, 5) float64
         Relative statistical errors; 0 for tables without statistics, NaN for cells filled from neighbours.
     """
@@ -158,18 +158,12 @@ def compare_luts(
     if abs(first.field) != abs(second.field):
         raise LutError(f"{labels[0]} is made for {first.field:g} T, {labels[1]} for {second.field:g} T")
     axes = [_Cells.of(a, b, labels) for a, b in zip(first.covariance_axes[1:], second.covariance_axes[1:], strict=True)]
-    eta, pt = axes
-    shape = (len(eta.centers), len(pt.centers))
-    efficiency, sigma = (
-        np.zeros((2, len(eta.points), len(pt.points))),
-        np.empty((2, len(eta.points), len(pt.points), 5)),
-    )
+    shape = (len(axes[0].centers), len(axes[1].centers))
+    efficiency, sigma = np.empty((2, *shape)), np.empty((2, *shape, 5))
     errors, relative = np.zeros(shape), np.zeros((*shape, 5))
     for i, lut in enumerate((first, second)):
         n_here, r_here = _within(lut.efficiency_axes[0], nch), _within(lut.covariance_axes[0], radius)
-        packed = pack([lut])
-        arrays = (packed.layout, packed.efficiencies, packed.cells)
-        _look_up(n_here, r_here, eta.points, pt.points, *arrays, efficiency[i], sigma[i])
+        efficiency[i], sigma[i] = _means(lut, n_here, r_here, *axes)
         if lut.sample is not None:
             e, t = (_nearest(axis, cells.centers) for axis, cells in zip(lut.covariance_axes[1:], axes, strict=True))
             n = int(_nearest(lut.efficiency_axes[0], np.array([n_here]))[0])
@@ -177,17 +171,44 @@ def compare_luts(
             own = np.where(lut.sample.origin[0, ..., None] == MEASURED, lut.sample.sigma_error[0], np.nan)
             relative = np.hypot(relative, own[np.ix_(e, t)])
     sigma[:, np.isnan(sigma).any(axis=(0, 3))] = np.nan
-    means = _mean_of_cells(efficiency, eta, pt), np.exp(_mean_of_cells(np.log(sigma), eta, pt))
-    return Comparison(labels, eta.centers, pt.centers, means[0], errors, means[1], relative)
+    return Comparison(labels, axes[0].centers, axes[1].centers, efficiency, errors, sigma, relative)
+
+
+def _means(
+    lut: Lut, nch: float, radius: float, eta: _Cells, pt: _Cells
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean efficiency and geometric means of the standard deviations of a table over cells."""
+    (etas, n_eta), (pts, n_pt) = (
+        cells.points(axis) for cells, axis in zip((eta, pt), lut.covariance_axes[1:], strict=True)
+    )
+    efficiency, sigma = np.zeros((len(etas), len(pts))), np.empty((len(etas), len(pts), 5))
+    packed = pack([lut])
+    _look_up(nch, radius, etas, pts, packed.layout, packed.efficiencies, packed.cells, efficiency, sigma)
+    split = (len(eta.centers), n_eta, len(pt.centers), n_pt)
+    return _mean(efficiency.reshape(split)), np.exp(_mean(np.log(sigma).reshape(*split, 5)))
 
 
 @dataclass(frozen=True)
 class _Cells:
-    """Cells along one axis: their centres, the points in them, and the points per cell."""
+    """Cells along one axis, within both tables: the axis that has them, and which of its bins they are."""
 
-    centers: NDArray[np.float64]
-    points: NDArray[np.float64]
-    n: int
+    axis: Axis
+    inside: NDArray[np.int64]
+
+    @property
+    def centers(self) -> NDArray[np.float64]:
+        """Their centres."""
+        return self.axis.centers[self.inside]
+
+    def points(self, axis: Axis) -> tuple[NDArray[np.float64], int]:
+        """Where a table is looked up, and how often per cell: a table that has the cells gives their own numbers."""
+        if axis.has_bins_of(self.axis):
+            return self.centers, 1
+        edges = self.axis.transform(self.axis.edges)
+        places = (np.arange(_POINTS) + 0.5) / _POINTS
+        at = edges[self.inside, None] + (edges[self.inside + 1] - edges[self.inside])[:, None] * places
+        points = (10.0**at if self.axis.scale == "log" else at).ravel()
+        return np.clip(points, axis.low, np.nextafter(axis.high, axis.low)), _POINTS
 
     @classmethod
     def of(cls, first: Axis, second: Axis, labels: tuple[str, str]) -> _Cells:
@@ -201,19 +222,14 @@ class _Cells:
         inside = np.flatnonzero((edges[:-1] >= ends[0] - slack) & (edges[1:] <= ends[1] + slack))
         if len(inside) == 0:
             raise LutError(f"{labels[0]} and {labels[1]} have no cell in {axis.name} in common")
-        n = 1 if first.has_bins_of(second) else _POINTS
-        places = (np.arange(n) + 0.5) / n
-        transformed = edges[inside, None] + (edges[inside + 1] - edges[inside])[:, None] * places
-        points = 10.0**transformed if axis.scale == "log" else transformed
-        return cls(axis.centers[inside], np.clip(points.ravel(), low, np.nextafter(high, low)), n)
+        return cls(axis, inside)
 
 
-def _mean_of_cells(values: NDArray[np.float64], eta: _Cells, pt: _Cells) -> NDArray[np.float64]:
-    """Mean over the points of each cell that are known; NaN if none is."""
-    split = values.reshape(2, len(eta.centers), eta.n, len(pt.centers), pt.n, *values.shape[3:])
+def _mean(split: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the points (second and fourth axis) of each cell that are known; NaN if none is."""
     known = ~np.isnan(split)
-    number = known.sum(axis=(2, 4))
-    total = np.where(known, split, 0.0).sum(axis=(2, 4))
+    number = known.sum(axis=(1, 3))
+    total = np.where(known, split, 0.0).sum(axis=(1, 3))
     return np.asarray(np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0))
 
 

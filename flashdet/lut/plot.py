@@ -173,7 +173,10 @@ def _draw_multiplicity(panel: Axes, luts: Sequence[Lut], labels: Sequence[str], 
             text = rf"{label}, $\eta$ = {eta.centers[e]:.2f}, $p_T$ = {pt.centers[i]:.3g} GeV/$c$"
             marker = "o" if nch.n_bins == 1 else None
             curve = np.where(lut.valid[0, e, i], lut.efficiency[:, e, i], 0.0)
-            panel.plot(nch.centers, curve, color=color, linestyle=style, marker=marker, label=text)
+            error = None if lut.sample is None else lut.sample.efficiency_error()[:, e, i]
+            panel.errorbar(
+                nch.centers, curve, error, color=color, linestyle=style, marker=marker, capsize=2, label=text
+            )
     panel.set_xscale("log")
     panel.set_ylim(0.0, 1.05)
     panel.set_xlabel(r"$dN_{ch}/d\eta$")

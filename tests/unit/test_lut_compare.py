@@ -33,8 +33,8 @@ def test_a_table_agrees_with_itself():
 
 def test_other_binnings_are_compared_at_the_same_places():
     fine = compare_luts(smooth_lut(), smooth_lut(n_eta=80, n_pt=200), ("coarse", "fine"))
-    inside = fine.ratio[2:-2, 20:-2]
-    assert abs(inside - 1.0).max() < 0.04
+    # in all cells: beyond the centres of its outer cells a table knows no slope, which must not enter
+    assert np.nanmax(abs(fine.ratio - 1.0)) < 0.02
     back = compare_luts(smooth_lut(n_eta=80, n_pt=200), smooth_lut(), ("fine", "coarse"))
     assert back.ratio.shape == fine.ratio.shape  # the cells are those of the coarser table, whichever is named first
     assert back.ratio == pytest.approx(1 / fine.ratio, nan_ok=True)
