@@ -1,7 +1,7 @@
 """Which radiator of the RICH a track crosses, and where.
 
-Tracks cross with their true helix, from where they were made. The radiators are laid out in
-:mod:`.tiles`; light and rings are made in :mod:`.rings`.
+Tracks cross with their true helix, from where they were made. The radiators are laid out in :mod:`.tiles`, those of a
+barrel are searched in :mod:`.barrel`; light and rings are made in :mod:`.rings`.
 
 Most tracks of a collision miss a detector. They are turned away by bounds that hold for any helix, before any sine is
 computed: 60 % of the tracks of pp events in the barrel of ``alice3``, at a tenth of the price of a crossing.
@@ -18,9 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flashdet.kernels.elementary import cosine_and_sine, exp
-from flashdet.kernels.helix import REACHED, cross_cylinder, curvature
+from flashdet.kernels.helix import curvature
 from flashdet.kernels.jit import bare_kernel, inline
-from flashdet.stages.rich.tiles import COS, HALF_TABLE, HIGH, LOW, PLANE, SIN, Geometry, R, Z
+from flashdet.stages.rich.barrel import FAR, in_turns, tile_kernel
+from flashdet.stages.rich.barrel import N_VALUES as N_BARREL_VALUES
+from flashdet.stages.rich.tiles import Geometry
 from flashdet.stages.surface import MAX_TURNS, first_crossing
 
 Floats = NDArray[np.float64]
@@ -28,14 +30,7 @@ Integers = NDArray[np.int64]
 
 #: Length of a packed surface.
 _SURFACE = 4
-#: A crossing is exact to this [cm].
-_PRECISION = 1e-3
-#: Steps to it; more are only needed by tracks that graze a tile.
-_MAX_STEPS = 8
-#: Directions steeper than this times the last sector are turned away without the slope of the track.
-_FAR = 1.15
-_TWO_PI = 2.0 * math.pi
-_MAX_ANGLE = _TWO_PI * MAX_TURNS
+_MAX_ANGLE = 2.0 * math.pi * MAX_TURNS
 #: Tracks of a block on their way to a disc.
 _BLOCK = 128
 #: Places of the values of a block: dz/ds, arc to the disc, half the angle it turns by, start, azimuth of the momentum
@@ -90,10 +85,11 @@ def cross(track: Mapping[str, NDArray[Any]], bz: float, geometry: Geometry) -> C
     integers, floats = np.empty((3, n), np.int64), np.empty((2, n))
     found = (*integers, *floats)
     if planes.shape[1] != _SURFACE:
-        n_inside = _tile_kernel(
+        n_inside = tile_kernel(
             vx, vy, vz, pt, eta, phi, charge, float(bz), planes, geometry.tilts, geometry.table,
             len(geometry.areas) // len(planes), geometry.closest, geometry.steepest,
-            math.asinh(_FAR * geometry.steepest), *found,
+            math.asinh(FAR * geometry.steepest), np.empty(N_BARREL_VALUES), np.empty(_BLOCK, np.int64),
+            np.empty(_BLOCK, np.int64), *found,
         )  # fmt: skip
     elif len(geometry.cells) > 0:
         n_cells = len(geometry.areas) // 2
@@ -104,120 +100,6 @@ def cross(track: Mapping[str, NDArray[Any]], bz: float, geometry: Geometry) -> C
     else:
         n_inside = _surface_kernel(vx, vy, vz, pt, eta, phi, charge, float(bz), planes, *found)
     return Crossings(*(values[:n_inside] for values in found))
-
-
-# --- barrel ----------------------------------------------------------------------------------------------------------
-@inline
-def _place(slope: float) -> int:
-    """Entry of the table of sectors for z/r = `slope`."""
-    return int((slope / math.sqrt(1.0 + slope * slope) + 1.0) * HALF_TABLE)
-
-
-@inline
-def _sector(slope: float, planes: Floats, table: Integers) -> int:
-    """First sector that ends beyond z/r = `slope`; a table instead of a search saves 100 ns per track."""
-    sector = int(table[_place(slope)])
-    while sector < planes.shape[0] and slope >= planes[sector, HIGH]:
-        sector += 1
-    return sector
-
-
-@inline
-def _start(slope: float, planes: Floats, table: Integers) -> tuple[int, float]:
-    """Sector in the direction z/r = `slope` and the radius at which it is met; the last one outside of all."""
-    sector = min(_sector(slope, planes, table), planes.shape[0] - 1)
-    row = planes[sector]
-    slope = min(max(slope, row[LOW]), row[HIGH])
-    return sector, row[PLANE] / (row[COS] + slope * row[SIN])
-
-
-@inline
-def _in_turns(azimuth: float, n: int) -> int:
-    """Which of `n` equal parts of a turn an azimuth lies in."""
-    turn = azimuth / _TWO_PI
-    return min(int((turn - math.floor(turn)) * n), n - 1)
-
-
-@inline
-def _step(x: float, y: float, cosine: float, sine: float, k: float, s: float) -> tuple[float, float, float, float]:
-    """Point and direction after a short arc: error (k s)^2 s/6, and no sine or cosine (a third of the time)."""
-    half = 0.5 * k * s
-    x, y = x + s * (cosine - half * sine), y + s * (sine + half * cosine)
-    scale = 1.0 - 2.0 * half * half
-    return x, y, scale * cosine - 2.0 * half * sine, scale * sine + 2.0 * half * cosine
-
-
-@inline
-def _never_gets_there(
-    away: float, z: float, eta: float, k: float, closest: float, steepest: float, eta_far: float
-) -> bool:
-    """True if no point of the helix can be on a sector, whatever the helix does.
-
-    From `away` of the axis it has to go at least closest - away in the transverse plane: too far for a circle that is
-    smaller, and by then |z| has grown by |tgl| times that, beyond the steepest sector.
-    """
-    gap = closest - away
-    return gap > 0.0 and (abs(k) * gap > 2.0 or (abs(eta) > eta_far and (_FAR * gap - closest) * steepest > abs(z)))
-
-
-@inline
-def _facing(x: float, y: float, tilts: Floats, tile: int) -> tuple[float, float]:
-    """Azimuth that the tile faces, as cosine and sine; that of the point itself without tiles."""
-    if tilts.shape[0] > 0:
-        return tilts[tile, 0], tilts[tile, 1]
-    radius = math.sqrt(x * x + y * y)
-    return x / radius, y / radius
-
-
-@bare_kernel
-def _tile_kernel(
-    vx: Floats, vy: Floats, vz: Floats, pt: Floats, eta: Floats, phi: Floats, charge: NDArray[np.int8], bz: float,
-    planes: Floats, tilts: Floats, table: Integers, n_cells: int, closest: float, steepest: float, eta_far: float,
-    rows: Integers, optic: Integers, cell: Integers, u: Floats, v: Floats,
-) -> int:  # fmt: skip
-    n_phi, half_width, n_inside = tilts.shape[0], math.tan(math.pi / n_cells), 0
-    for i in range(len(pt)):
-        k = curvature(charge[i] / pt[i], bz)
-        if _never_gets_there(abs(vx[i]) + abs(vy[i]), vz[i], eta[i], k, closest, steepest, eta_far):
-            continue
-        growth = math.exp(eta[i])
-        tgl = 0.5 * (growth - 1.0 / growth)
-        sector, start = _start(tgl + vz[i] / planes[0, R], planes, table)
-        along, aside = math.cos(phi[i]), math.sin(phi[i])
-        status, s, x, y, z = cross_cylinder(vx[i], vy[i], vz[i], along, aside, tgl, k, start)
-        if status != REACHED:
-            continue
-        # on a circle the direction changes with the place
-        along, aside = along - k * (y - vy[i]), aside + k * (x - vx[i])
-        # the azimuth of a track from the axis; the last step of the search finds the right tile for all
-        tile = _in_turns(phi[i] + 0.5 * k * s, n_phi) if n_phi > 0 else 0
-        for _ in range(_MAX_STEPS):
-            cosine, sine = _facing(x, y, tilts, tile)
-            across = x * cosine + y * sine
-            slope = z / across
-            if not planes[sector, LOW] <= slope < planes[sector, HIGH]:
-                sector = _sector(slope, planes, table)
-                if sector == planes.shape[0] or slope < planes[sector, LOW]:
-                    break
-            row = planes[sector]
-            missing = row[PLANE] - across * row[COS] - z * row[SIN]
-            if abs(missing) < _PRECISION:
-                place = y * cosine - x * sine
-                if n_phi == 0 or abs(place) > half_width * across:
-                    last, tile = tile, _in_turns(math.atan2(y, x), n_cells)
-                    if n_phi > 0 and tile != last:
-                        continue
-                rows[n_inside], optic[n_inside], cell[n_inside] = i, sector, sector * n_cells + tile
-                u[n_inside], v[n_inside] = (z - row[Z]) * row[COS] - (across - row[R]) * row[SIN], place
-                n_inside += 1
-                break
-            rate = (along * cosine + aside * sine) * row[COS] + tgl * row[SIN]
-            if not rate > 0.0:
-                break
-            s = missing / rate
-            x, y, along, aside = _step(x, y, along, aside, k, s)
-            z += s * tgl
-    return n_inside
 
 
 # --- discs and other surfaces ----------------------------------------------------------------------------------------
@@ -247,7 +129,7 @@ def _disc_kernel(
             # the second disc is that on the negative side
             side, row = int(a[_SLOPE + j] < 0.0), min(int((a[_RADIUS + j] - r_min) / width), n_rows - 1)
             azimuth = a[_PHI + j] + _angle(a[_ACROSS + j], a[_ALONG + j])
-            spot = side * n_cells + int(cells[row, 0]) + _in_turns(azimuth + math.pi, int(cells[row, 1]))
+            spot = side * n_cells + int(cells[row, 0]) + in_turns(azimuth + math.pi, int(cells[row, 1]))
             rows[n_inside], optic[n_inside], cell[n_inside] = place[j], side, spot
             u[n_inside], v[n_inside] = a[_RADIUS + j], 0.0
             n_inside += 1
