@@ -28,7 +28,7 @@ from flashdet.rng import Draw
 from flashdet.species import SPECIES
 from flashdet.stages.base import Setup, Stage, StageOutput
 from flashdet.stages.rows import Charged, Tracks, empty_columns
-from flashdet.stages.tracking.reconstruction import (
+from flashdet.stages.tracking.block import (
     INEFFICIENT,
     N_COUNTS,
     NO_LUT,
@@ -37,8 +37,9 @@ from flashdet.stages.tracking.reconstruction import (
     UNPHYSICAL,
     UNRECONSTRUCTABLE,
     Response,
-    reconstruct,
 )
+from flashdet.stages.tracking.other import reconstruct_other
+from flashdet.stages.tracking.reconstruction import reconstruct
 
 #: The LUTs' field may differ by this fraction from the card's: tables are made at rounded fields.
 _FIELD_TOLERANCE = 0.01
@@ -182,22 +183,15 @@ class Tracking(Stage):
         charged, event = batch["charged"], batch["event"]
         truth = Charged(*(charged[name] for name in Charged._fields))
         tracks = Tracks(*empty_columns(TRACK, charged.n_rows))
-        offsets = np.empty(batch.n_events + 1, np.int64)
-        counts = np.zeros(N_COUNTS, np.int64)
-        failed = reconstruct(
-            charged.offsets,
-            truth,
-            event["key"],
-            event["dndeta"],
-            self._response,
-            _SMEARING[self.config.smearing],
-            self.config.interpolation == "nearest",
-            self.config.efficiency,
-            draw.key,
-            tracks,
-            offsets,
-            counts,
-        )
+        offsets, counts = np.zeros(batch.n_events + 1, np.int64), np.zeros(N_COUNTS, np.int64)
+        generated = charged.offsets, truth, event["key"], event["dndeta"], self._response
+        made = draw.key, tracks, offsets, counts
+        config, is_nearest = self.config, self.config.interpolation == "nearest"
+        if is_nearest or len(self._response.shapes.bias):
+            smearing = _SMEARING[config.smearing]
+            failed = reconstruct_other(*generated, smearing, is_nearest, config.efficiency, *made)
+        else:
+            failed = reconstruct(*generated, config.efficiency, *made)
         if failed >= 0:
             raise self._forbidden(batch, failed)
         # views: memory beyond the last accepted row was never touched, so it costs nothing
