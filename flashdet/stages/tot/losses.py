@@ -1,8 +1,9 @@
-"""Kernels of the energy loss in silicon layers: signals of layers, truncated means, and what is expected.
+"""Kernels of what the layers of a silicon tracker measure: signals of layers and truncated means.
 
-Tracks go through in blocks, step by step: the layers that they cross (:mod:`.crossings`), the signals of
-all these crossings, the means. In one loop over tracks and layers the same takes 1.6 times as long. The stage and its
-configuration are :mod:`.stage`, the tables :mod:`.truncated`.
+Tracks go through in blocks. Those of a block are put in the order of :mod:`.order`, so that each step is a loop over
+the tracks with an i-th layer that becomes vector instructions; only the look-ups in tables go number by number. With a
+list of the crossings, track by track, the same takes 1.8 times as long. Which layers are crossed is :mod:`.crossings`,
+the tables are :mod:`.truncated`, what is expected of a track is :mod:`.expectation`.
 """
 
 from __future__ import annotations
@@ -15,79 +16,47 @@ from numpy.typing import NDArray
 from flashdet.kernels.elementary import log
 from flashdet.kernels.jit import bare_kernel, inline, kernel
 from flashdet.kernels.philox import _LOW, _32, block
-from flashdet.stages.pid import CHARGE, MASS, N_SPECIES, log_momentum_variance, rigidity
-from flashdet.stages.tot.crossings import (
-    BLOCK,
-    Layers,
-    Truth,
+from flashdet.stages.tot.crossings import ALL, BLOCK, Layers, Truth, cross, set_circles, set_functions
+from flashdet.stages.tot.order import (
+    BASE,
+    CHARGE2,
+    CYLINDER_PATH,
+    DISC_PATH,
+    HITS,
+    KEPT,
+    LOG_CHARGE2,
+    N_CYLINDERS,
+    PATHS,
+    ROUND,
+    SUM,
+    WEIGHT,
     Work,
-    add_crossings,
-    cross,
-    set_circles,
-    set_functions,
+    count,
+    make_work,
+    node,
+    put_cylinders,
+    put_in_order,
 )
-from flashdet.stages.tot.truncated import N_PATH, N_QUANTILE, N_SPEED, TAIL, LossTables
+from flashdet.stages.tot.truncated import CELL, N_PATH, N_QUANTILE, TAIL, Sensor
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Words = NDArray[np.uint64]
 
-_LOG_MASS, _LOG_CHARGE = np.log(MASS), np.log(CHARGE)
-_HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
-#: Stored quantiles of one distribution.
-_N_NODES = 2 * (N_QUANTILE + 1)
-#: One number, one path and one speed further.
-_2, _3, _UP = np.uint64(2), np.uint64(3), np.uint64(2 * N_PATH)
-_PATHS = np.uint64(N_PATH)
-_4, _5, _6, _7 = np.uint64(4), np.uint64(5), np.uint64(6), np.uint64(7)
 #: Bits of 2^52.
 _EXPONENT = np.uint64(0x4330000000000000)
-_1, _NEXT, _STEP = np.uint64(1), np.uint64(_N_NODES), np.uint64(N_PATH * _N_NODES)
+_1, _2, _3, _UP = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64((N_PATH - 1) * CELL)
+#: Loops go over a multiple of so many tracks: what is left of them after the vectors would go one by one.
+_VECTORS = np.uint64(15)
+
+
+@inline
+def _only_if(condition: bool, value: float) -> float:
+    """A value or 0, through its bits: sums of ``value if condition else 0`` become stores of single numbers."""
+    return np.int64(np.float64(value).view(np.int64) & -np.int64(condition)).view(np.float64)
 
 
 # --- signals ---------------------------------------------------------------------------------------------------------
-@inline
-def _node(axis: Floats, value: float, n: int) -> tuple[int, float]:
-    """Lower node and weight of the upper one on a regular axis; clamped at both ends."""
-    place = min(max((value - axis[0]) * axis[1], 0.0), n - 1.0)
-    lower = min(int(place), n - 2)
-    return lower, place - lower
-
-
-@bare_kernel
-def _place(n: int, speed: Floats, work: Work) -> int:
-    """Nodes of the speeds of `n` tracks; return how many are slower than the tables."""
-    weight, node = work.weight, work.node
-    n_clamped = 0
-    for j in range(n):
-        # at the upper end the energy loss is constant: nothing is lost there
-        n_clamped += weight[j] < speed[0]
-        node[j], weight[j] = _node(speed, weight[j], N_SPEED)
-    return n_clamped
-
-
-@inline
-def _sample(quantile: Floats, place: int, a: float, b: float, u: float) -> float:
-    """Energy over path at quantile `u`, between the four neighbouring distributions.
-
-    `quantile` is flat, the distributions start at `place`, one after the other along the path and `_STEP` apart along
-    the speed: one index instead of three saves a third of the time.
-    """
-    is_tail = u > 1.0 - TAIL
-    where = (u - (1.0 - TAIL)) * (N_QUANTILE / TAIL) if is_tail else u * N_QUANTILE
-    k = min(int(where), N_QUANTILE - 1)
-    c = where - k
-    # unsigned: indices that may be negative are tested, which takes a fifth of the time
-    p = np.uint64(place + k + (N_QUANTILE + 1 if is_tail else 0))
-    q = p + _STEP
-    low = (1.0 - b) * ((1.0 - c) * quantile[p] + c * quantile[p + _1])
-    low += b * ((1.0 - c) * quantile[p + _NEXT] + c * quantile[p + _NEXT + _1])
-    high = (1.0 - b) * ((1.0 - c) * quantile[q] + c * quantile[q + _1])
-    high += b * ((1.0 - c) * quantile[q + _NEXT] + c * quantile[q + _NEXT + _1])
-    result: float = (1.0 - a) * low + a * high
-    return result
-
-
 @inline
 def _unit32(word: np.uint64) -> float:
     """A word of 32 bits to the middle of a cell of width 2**-32, through the bits of a number between 2^52 and 2^53."""
@@ -95,151 +64,167 @@ def _unit32(word: np.uint64) -> float:
 
 
 @bare_kernel
-def _draw(n: int, key: np.uint64, work: Work) -> None:
-    """Uniform numbers of `n` blocks: four from each, for tracks cross eight layers and random bits are dear."""
-    event_key, particle, number, draw = work.key, work.particle, work.number, work.draw
-    low, high = key & _LOW, key >> _32
-    for i in range(n):
-        at = _4 * np.uint64(i)
-        a, b, c, d = block(
-            event_key[i] & _LOW, event_key[i] >> _32, np.uint64(particle[i]) & _LOW, np.uint64(number[i]), low, high
-        )
-        draw[at], draw[at + _1], draw[at + _2], draw[at + _3] = _unit32(a), _unit32(b), _unit32(c), _unit32(d)
+def _draw(n: np.uint64, number: int, key: np.uint64, work: Work) -> None:
+    """Uniform numbers for four crossings of `n` tracks: random bits are dear."""
+    event_key, particle, draw = work.key, work.particle, work.draw
+    low, high, word = key & _LOW, key >> _32, np.uint64(number)
+    for r in range(n):
+        a, b, c, d = block(event_key[r] & _LOW, event_key[r] >> _32, particle[r], word, low, high)
+        draw[r], draw[r + ALL] = _unit32(a), _unit32(b)
+        draw[r + _2 * ALL], draw[r + _3 * ALL] = _unit32(c), _unit32(d)
 
 
 @bare_kernel
-def _set_lengths(n: int, work: Work) -> None:
-    """Logarithms of path lengths with the inclination in the transverse plane."""
-    length, cosine2 = work.length, work.cosine2
-    for i in range(n):
-        length[i] -= 0.5 * log(cosine2[i])
+def _place(
+    n: np.uint64, i_crossing: float, path: Floats, track: Floats, length: Floats, across: Floats, place: Floats
+) -> None:
+    """Paths of the crossings of one row, and where they are in the tables."""
+    for r in range(n):
+        # there are other numbers in places without a crossing
+        on_cylinder = track[r + CYLINDER_PATH] - 0.5 * log(max(length[r], 1e-3))
+        length[r] = on_cylinder if i_crossing < track[r + N_CYLINDERS] else track[r + DISC_PATH]
+    for r in range(n):
+        lower, across[r] = node(path, length[r] + track[r + LOG_CHARGE2], N_PATH)
+        place[r] = track[r + BASE] + lower * CELL
 
 
 @bare_kernel
-def _choose(n: int, tables: LossTables, efficiency: float, work: Work) -> None:
-    """Distributions of `n` crossings, and their quantiles: above 1 without a hit.
-
-    Not in one loop with `_measure`, and not track by track: either takes 30 ns per track more.
-    """
-    path, chance, owner, node = tables.path, tables.chance, work.owner, work.node
-    length, log_square, across, level = work.length, work.log_square, work.across, work.level
-    for i in range(n):
-        j = owner[i]
-        a = work.weight[j]
-        column, b = _node(path, length[i] + log_square[j], N_PATH)
-        at = node[j] * N_PATH + column
-        place = np.uint64(at)
-        above = (1.0 - a) * ((1.0 - b) * chance[place] + b * chance[place + _1])
-        above += a * ((1.0 - b) * chance[place + _PATHS] + b * chance[place + _PATHS + _1])
-        above *= efficiency
-        # the numbers below the chance of a hit are uniform again: they are the quantile
-        level[i] = work.draw[i + work.shift[j]] / above
-        work.place[i], across[i] = at * _N_NODES, b
-
-
-@bare_kernel
-def _measure(n: int, tables: LossTables, work: Work) -> None:
-    """Signal of each crossing, infinite without a hit."""
-    quantile, owner, weight, square = tables.quantile, work.owner, work.weight, work.square
-    place, across, level = work.place, work.across, work.level
-    for i in range(n):
-        j = owner[i]
-        value = square[j] * _sample(quantile, place[i], weight[j], across[i], min(level[i], 1.0))
-        work.signal[i] = value if level[i] < 1.0 else np.inf
-
-
-@inline
-def _lowest_of_eight(values: Floats, first: int, n: int, k: int) -> float:
-    """Mean of the k lowest of the n <= 8 values from `first` on, without a branch.
-
-    The network of 19 comparisons is the shortest one (D. E. Knuth, The Art of Computer Programming 3, section 5.3.4).
-    """
-    at, inf = np.uint64(first), np.inf
-    a, b = values[at] if n > 0 else inf, values[at + _1] if n > 1 else inf
-    c, d = values[at + _2] if n > 2 else inf, values[at + _3] if n > 3 else inf
-    e, f = values[at + _4] if n > 4 else inf, values[at + _5] if n > 5 else inf
-    g, h = values[at + _6] if n > 6 else inf, values[at + _7] if n > 7 else inf
-    a, c = min(a, c), max(a, c)
-    b, d = min(b, d), max(b, d)
-    e, g = min(e, g), max(e, g)
-    f, h = min(f, h), max(f, h)
-    a, e = min(a, e), max(a, e)
-    b, f = min(b, f), max(b, f)
-    c, g = min(c, g), max(c, g)
-    d, h = min(d, h), max(d, h)
-    a, b = min(a, b), max(a, b)
-    c, d = min(c, d), max(c, d)
-    e, f = min(e, f), max(e, f)
-    g, h = min(g, h), max(g, h)
-    c, e = min(c, e), max(c, e)
-    d, f = min(d, f), max(d, f)
-    b, e = min(b, e), max(b, e)
-    d, g = min(d, g), max(d, g)
-    b, c = min(b, c), max(b, c)
-    d, e = min(d, e), max(d, e)
-    f, g = min(f, g), max(f, g)
-    total: float = a + (b if k > 1 else 0.0) + (c if k > 2 else 0.0) + (d if k > 3 else 0.0)
-    total += (e if k > 4 else 0.0) + (f if k > 5 else 0.0) + (g if k > 6 else 0.0) + (h if k > 7 else 0.0)
-    return total / k
-
-
-@inline
-def _lowest(values: Floats, first: int, n: int, k: int) -> float:
-    """Mean of the k lowest of the n values from `first` on, which are moved to the front, one pass for each."""
-    total = 0.0
-    for i in range(first, first + k):
-        least = values[first + n - 1]
-        for j in range(first + n - 2, i - 1, -1):
-            other = values[j]
-            values[j + 1] = max(least, other)
-            least = min(least, other)
-        total += least
-    return total / k
-
-
-@bare_kernel
-def _collect(
-    n_tracks: int, n_kept: Integers, min_layers: int, work: Work, n_layers: NDArray[np.int8], signal: Floats,
-    log_path: Floats,
+def _choose(
+    m: int, n: np.uint64, table: Floats, efficiency: float, track: Floats, draw: Floats, across: Floats, place: Floats,
+    level: Floats, four: Floats,
 ) -> None:  # fmt: skip
-    """Truncated means of a block of tracks."""
-    values, length = work.signal, work.length
-    for j in range(n_tracks):
-        first, n_crossings = work.first[j], work.first[j + 1] - work.first[j]
-        n, total = 0, 0.0
-        for i in range(first, first + n_crossings):
-            is_hit = values[i] < np.inf
-            total += length[i] if is_hit else 0.0
-            n += is_hit
-        n_layers[j] = n
+    """Quantiles of the signals of one row: above 1 without a hit."""
+    for i in range(m):
+        j = np.uint64(i)
+        p, a = np.uint64(np.int64(place[j])), track[j + WEIGHT]
+        q, b = p + _UP, 1.0 - a
+        four[j], four[j + ALL] = b * table[p] + a * table[q], b * table[p + _1] + a * table[q + _1]
+    for r in range(n):
+        # the numbers below the chance of a hit are uniform again: they are the quantile
+        chance = (1.0 - across[r]) * four[r] + across[r] * four[r + ALL]
+        level[r] = draw[r] / (chance * efficiency)
+    for i in range(m, np.int64(n)):
+        level[np.uint64(i)] = np.inf
+
+
+@bare_kernel
+def _look_up(
+    m: int, n: np.uint64, table: Floats, track: Floats, level: Floats, place: Floats, between: Floats, four: Floats
+) -> None:
+    """Numbers of the tables around the quantiles of one row, between the neighbouring speeds."""
+    for r in range(n):
+        u = min(level[r], 1.0)
+        is_tail = u > 1.0 - TAIL
+        where = (u - (1.0 - TAIL)) * (N_QUANTILE / TAIL) if is_tail else u * N_QUANTILE
+        k = min((where - 0.5 + ROUND) - ROUND, N_QUANTILE - 1.0)
+        between[r] = where - k
+        place[r] += 2.0 * k + (2.0 * (N_QUANTILE + 1) + 2.0 if is_tail else 2.0)
+    for i in range(m):
+        j = np.uint64(i)
+        p, a = np.uint64(np.int64(place[j])), track[j + WEIGHT]
+        q, b = p + _UP, 1.0 - a
+        four[j], four[j + ALL] = b * table[p] + a * table[q], b * table[p + _1] + a * table[q + _1]
+        four[j + _2 * ALL] = b * table[p + _2] + a * table[q + _2]
+        four[j + _3 * ALL] = b * table[p + _3] + a * table[q + _3]
+
+
+@bare_kernel
+def _measure(
+    m: int, n: np.uint64, track: Floats, length: Floats, across: Floats, level: Floats, between: Floats, four: Floats,
+    signal: Floats,
+) -> None:  # fmt: skip
+    """Signals of one row, infinite without a hit."""
+    for r in range(n):
+        b, c = across[r], between[r]
+        low = (1.0 - b) * four[r] + b * four[r + ALL]
+        high = (1.0 - b) * four[r + _2 * ALL] + b * four[r + _3 * ALL]
+        value = (1.0 - c) * low + c * high
+        signal[r] = value * track[r + CHARGE2] if level[r] < 1.0 else np.inf
+    for r in range(n):
+        is_hit = level[r] < 1.0
+        track[r + HITS] += _only_if(is_hit, 1.0)
+        track[r + PATHS] += _only_if(is_hit, length[r])
+
+
+@bare_kernel
+def _measure_all(tables: Sensor, efficiency: float, key: np.uint64, work: Work) -> int:
+    """Signals of all crossings; return the largest number of crossings of a track."""
+    track, length, signal, table = work.track, work.length, work.signal, tables.signal
+    for i in range(len(work.n_longer)):
+        m = work.n_longer[i]
+        if m == 0:
+            return i
+        n, row = (np.uint64(m) + _VECTORS) & ~_VECTORS, i * BLOCK
+        if i % 4 == 0:
+            _draw(n, i // 4, key, work)
+        _place(n, float(i), tables.path, track, length[row:], work.across, work.place)
+        _choose(
+            m, n, table, efficiency, track, work.draw[i % 4 * BLOCK :], work.across, work.place, work.level,
+            work.four,
+        )  # fmt: skip
+        _look_up(m, n, table, track, work.level, work.place, work.between, work.four)
+        _measure(m, n, track, length[row:], work.across, work.level, work.between, work.four, signal[row:])
+    return 0
+
+
+# --- truncated means -------------------------------------------------------------------------------------------------
+@bare_kernel
+def _exchange(n: np.uint64, upper: Integers, lower: Integers) -> None:
+    """Move the smaller ones of two rows to the upper one; the bits of positive numbers are ordered like them.
+
+    With min and max of floats the compiler stores only what changes, number by number: twice the time.
+    """
+    for r in range(n):
+        a, b = upper[r], lower[r]
+        change = (a ^ b) & -np.int64(b < a)
+        upper[r], lower[r] = a ^ change, b ^ change
+
+
+@bare_kernel
+def _add_kept(n: np.uint64, place: float, row: Floats, track: Floats) -> None:
+    """Add the signals of a row to the sums of tracks that keep more than `place` signals."""
+    for r in range(n):
+        track[r + SUM] += _only_if(place < track[r + KEPT], row[r])
+
+
+@bare_kernel
+def _add_lowest(n_tracks: int, most: int, n_kept: Integers, work: Work) -> None:
+    """Sums of the lowest signals of tracks with up to `most` crossings: each pass brings the next lowest up."""
+    track, signal, n_longer = work.track, work.signal, work.n_longer
+    for i in range(n_tracks):
+        r = np.uint64(i)
+        track[r + KEPT] = float(n_kept[np.uint64(np.int64(track[r + HITS]))])
+    shortest, bits = 0, signal.view(np.int64)
+    for i in range(n_kept[most]):
+        # only tracks with this many crossings can keep more than i signals, and they come first
+        while n_kept[shortest] <= i:
+            shortest += 1
+        n_here = n_longer[shortest - 1]
+        for j in range(most - 1, i, -1):
+            n = (np.uint64(min(n_here, n_longer[j])) + _VECTORS) & ~_VECTORS
+            _exchange(n, bits[(j - 1) * BLOCK : j * BLOCK], bits[j * BLOCK :])
+        _add_kept((np.uint64(n_here) + _VECTORS) & ~_VECTORS, float(i), signal[i * BLOCK :], track)
+
+
+@bare_kernel
+def _store(
+    n_tracks: int, min_layers: int, work: Work, n_layers: NDArray[np.int8], signal: Floats, log_path: Floats
+) -> None:
+    """Results of a block, in the order of the tracks."""
+    track, order = work.track, work.order
+    for i in range(n_tracks):
+        r = np.uint64(i)
+        row, n = np.uint64(order[r]), track[r + HITS]
         is_measured = n >= min_layers
-        log_path[j] = total / n if is_measured else 0.0
-        if not is_measured:
-            signal[j] = np.nan
-        elif n_crossings <= 8:
-            signal[j] = _lowest_of_eight(values, first, n_crossings, n_kept[n])
-        else:
-            signal[j] = _lowest(values, first, n_crossings, n_kept[n])
-
-
-@kernel
-def _make_work(n_cylinders: int, n_discs: int) -> Work:
-    """Scratch space for so many layers."""
-    capacity = BLOCK * (n_cylinders + n_discs) + 1
-    return Work(
-        np.zeros(11 * BLOCK), np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK, np.int64), np.empty(BLOCK),
-        np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK, np.int64), np.empty(BLOCK),
-        np.empty(n_cylinders * BLOCK, np.int64), np.empty(BLOCK + 1, np.int64), np.empty(BLOCK, np.int64),
-        np.empty(capacity, np.int64), np.empty(capacity), np.empty(capacity), np.empty(capacity, np.uint64),
-        np.empty(capacity, np.int64), np.empty(capacity, np.int64), np.empty(4 * capacity), np.empty(capacity + 8),
-        np.empty(capacity, np.int64), np.empty(capacity), np.empty(capacity),
-    )  # fmt: skip
+        n_layers[row] = np.int64(n)
+        signal[row] = track[r + SUM] / track[r + KEPT] if is_measured else np.nan
+        log_path[row] = track[r + PATHS] / n if is_measured else 0.0
 
 
 @kernel
 def make_signals(
     offsets: Integers, event_keys: Words, truth: Truth, tgl: Floats, q_over_pt: Floats, bz: float, layers: Layers,
-    thickness: float, efficiency: float, min_layers: int, n_kept: Integers, tables: LossTables, key: np.uint64,
+    thickness: float, efficiency: float, min_layers: int, n_kept: Integers, tables: Sensor, key: np.uint64,
     n_layers: NDArray[np.int8], signal: Floats, log_path: Floats,
 ) -> int:  # fmt: skip
     """Let the generated particles cross the layers, and take the truncated means.
@@ -264,7 +249,7 @@ def make_signals(
         Hits that a signal needs.
     n_kept : (n_surfaces + 1,) int64
         How many of the lowest signals enter the mean, by the number of hits.
-    tables : LossTables
+    tables : Sensor
         Of the sensor.
     key : uint64
         Key of the random numbers.
@@ -276,122 +261,23 @@ def make_signals(
     int
         Particles slower than the tables.
     """
-    work = _make_work(len(layers.cylinder), len(layers.disc))
+    work = make_work(len(layers.radius), len(layers.z), len(layers.half_length), len(layers.edge))
     n_clamped, event = 0, 0
     for start in range(0, len(tgl), BLOCK):
         n_tracks = min(BLOCK, len(tgl) - start)
         rows = slice(start, start + n_tracks)
-        set_functions(start, n_tracks, truth.eta_true, truth.phi_true, tgl, math.log(thickness), work)
-        set_circles(start, n_tracks, truth, q_over_pt, bz, work)
-        n_clamped += _place(n_tracks, tables.speed, work)
-        cross(layers, work)
-        n, n_blocks = 0, 0
+        set_functions(start, n_tracks, truth, tgl, q_over_pt, bz, math.log(thickness), work.crossed.track)
+        set_circles(start, n_tracks, truth, bz, work.crossed.track)
+        cross(layers, work.crossed)
+        count(n_tracks, work)
         for j in range(n_tracks):
             while start + j >= offsets[event + 1]:
                 event += 1
-            work.first[j], work.shift[j] = n, 4 * n_blocks - n
-            n = add_crossings(j, layers, work, n)
-            for number in range((n - work.first[j] + 3) >> 2):
-                work.key[n_blocks], work.number[n_blocks] = event_keys[event], number
-                work.particle[n_blocks] = truth.particle_index[start + j]
-                n_blocks += 1
-        work.first[n_tracks] = n
-        _draw(n_blocks, key, work)
-        _set_lengths(n, work)
-        _choose(n, tables, efficiency, work)
-        _measure(n, tables, work)
-        _collect(n_tracks, n_kept, min_layers, work, n_layers[rows], signal[rows], log_path[rows])
+            work.key[work.at[j]] = event_keys[event]
+            work.particle[work.at[j]] = np.uint64(truth.particle_index[start + j]) & _LOW
+        n_clamped += put_in_order(n_tracks, tables.speed, work)
+        put_cylinders(n_tracks, layers.radius, work)
+        most = _measure_all(tables, efficiency, key, work)
+        _add_lowest(n_tracks, most, n_kept, work)
+        _store(n_tracks, min_layers, work, n_layers[rows], signal[rows], log_path[rows])
     return n_clamped
-
-
-# --- expectation -----------------------------------------------------------------------------------------------------
-@bare_kernel
-def _place_paths(
-    n_layers: NDArray[np.int8], signal: Floats, log_path: Floats, log_square: float, path: Floats, start: Integers,
-    weight: Floats,
-) -> None:  # fmt: skip
-    """First number of the moments of each track's layers and path, and weight of the next path."""
-    for row in range(len(start)):
-        j, weight[row] = _node(path, log_path[row] + log_square, N_PATH)
-        start[row] = (int(n_layers[row]) * N_SPEED * N_PATH + j) * 2 if signal[row] == signal[row] else 0
-
-
-@bare_kernel
-def _expect(
-    log_speed: float, square: float, start: Integers, weight: Floats, relative: Floats, log_rigidity: Floats,
-    tables: LossTables, expected: Floats, variance: Floats,
-) -> None:  # fmt: skip
-    """Expectation of one hypothesis and its variance; `log_speed` is the logarithm of p/m less that of the rigidity."""
-    speed, moments = tables.speed, tables.moments
-    for row in range(len(expected)):
-        i, a = _node(speed, log_rigidity[row] + log_speed, N_SPEED)
-        b = weight[row]
-        at = np.uint64(start[row] + i * (2 * N_PATH))
-        up = at + _UP
-        low = (1.0 - b) * moments[at] + b * moments[at + _2]
-        high = (1.0 - b) * moments[up] + b * moments[up + _2]
-        own = (1.0 - a) * ((1.0 - b) * moments[at + _1] + b * moments[at + _3])
-        own += a * ((1.0 - b) * moments[up + _1] + b * moments[up + _3])
-        expected[row] = square * ((1.0 - a) * low + a * high)
-        variance[row] = square * square * (own * own + (high - low) * (high - low) * relative[row])
-
-
-@bare_kernel
-def _pull(signal: Floats, expected: Floats, error: Floats, n_sigma: Floats, log_likelihood: Floats) -> None:
-    """Columns that follow from expectation and variance, which `log_likelihood` holds: loops over few arrays each."""
-    for row in range(len(signal)):
-        is_missing = signal[row] != signal[row]
-        expected[row] = np.nan if is_missing else expected[row]
-    for row in range(len(signal)):
-        error[row] = math.sqrt(log_likelihood[row]) + 0.0 * expected[row]
-    for row in range(len(signal)):
-        n_sigma[row] = (signal[row] - expected[row]) / error[row]
-    for row in range(len(signal)):
-        # variances of tracks without signal are 0: any number does, for their pulls are NaN
-        log_variance = log(max(log_likelihood[row], 1e-300))
-        log_likelihood[row] = -0.5 * (n_sigma[row] * n_sigma[row] + log_variance) - _HALF_LOG_TWO_PI
-
-
-@kernel
-def compare(
-    tgl: Floats, q_over_pt: Floats, cov: Floats, n_layers: NDArray[np.int8], signal: Floats, log_path: Floats,
-    tables: LossTables, expected: Floats, error: Floats, n_sigma: Floats, log_likelihood: Floats,
-) -> None:  # fmt: skip
-    """Expected truncated mean under every hypothesis, its width, and how far the signal is from it.
-
-    The width is that of the truncated mean of as many layers, and the error of the momentum times the slope of the
-    expectation.
-
-    Parameters
-    ----------
-    tgl, q_over_pt, cov : (n,), (n,), (n, 15) float64
-        Measured.
-    n_layers, signal, log_path : (n,) arrays
-        From `make_signals`.
-    tables : LossTables
-        Of the sensor.
-    expected, error, n_sigma, log_likelihood : (n_species, n) float64
-        Written: expectation and width [GeV/cm], (signal - expected)/width, and the logarithm of the Gaussian density of
-        the signal [1/(GeV/cm)]; NaN without a signal.
-    """
-    n_rows = len(signal)
-    relative, log_rigidity = np.empty(n_rows), np.empty(n_rows)
-    scale = tables.speed[1] * tables.speed[1]
-    for row in range(n_rows):
-        variance = log_momentum_variance(tgl[row], q_over_pt[row], cov[row])
-        relative[row] = max(variance, 0.0) * scale
-        log_rigidity[row] = log(rigidity(tgl[row], q_over_pt[row]))
-    # the path of a charge z counts z^2 times
-    start, weight = np.empty(n_rows, np.int64), np.empty(n_rows)
-    last_charge = 0.0
-    # species after species: writing 36 columns track by track takes twice the time
-    for hypothesis in range(N_SPECIES):
-        charge = CHARGE[hypothesis]
-        if charge != last_charge:
-            last_charge = charge
-            _place_paths(n_layers, signal, log_path, 2.0 * _LOG_CHARGE[hypothesis], tables.path, start, weight)
-        _expect(
-            _LOG_CHARGE[hypothesis] - _LOG_MASS[hypothesis], charge * charge, start, weight, relative, log_rigidity,
-            tables, expected[hypothesis], log_likelihood[hypothesis],
-        )  # fmt: skip
-        _pull(signal, expected[hypothesis], error[hypothesis], n_sigma[hypothesis], log_likelihood[hypothesis])

@@ -23,8 +23,9 @@ from flashdet.stages.base import Setup, Stage, StageOutput
 from flashdet.stages.pid import N_SPECIES, by_species
 from flashdet.stages.surface import Shape, pack
 from flashdet.stages.tot.crossings import Truth, split
-from flashdet.stages.tot.losses import compare, make_signals
-from flashdet.stages.tot.truncated import LossTables, loss_tables, n_kept
+from flashdet.stages.tot.expectation import compare
+from flashdet.stages.tot.losses import make_signals
+from flashdet.stages.tot.truncated import lay_out, loss_tables, n_kept
 
 Floats = NDArray[np.float64]
 
@@ -70,11 +71,10 @@ class Tot(Stage):
         self._layers = split(pack(config.shape))
         n = len(config.shape)
         self._n_kept = np.array([n_kept(i, config.kept_fraction) for i in range(n + 1)], np.int64)
-        tables = loss_tables(
+        self._tables = lay_out(loss_tables(
             config.thickness * _UM_PER_CM, n, config.kept_fraction, config.noise * _EV_PER_GEV,
             config.gain_spread, config.threshold * _EV_PER_GEV,
-        )  # fmt: skip
-        self._tables = LossTables(*(array.ravel() for array in tables))
+        ))  # fmt: skip
         self.reads = (*pick(EVENT, "key"), *pick(TRACK, *_MEASURED, *Truth._fields))
         self.writes = for_stage(TOT, self.kind, name)
 

@@ -24,6 +24,8 @@ _SPEED_LOW, _SPEED_HIGH = 0.08, 2000.0
 _LONGEST = 40.0
 #: Quantiles: this many nodes in [0, 1], and as many in the last part of it, where the distribution has its tail.
 N_QUANTILE, TAIL = 64, 1.0 / 64.0
+#: Numbers of one speed and pair of paths in `Sensor.signal`.
+CELL = 2 * (1 + 2 * (N_QUANTILE + 1))
 #: Bins of ln(energy) for the spread of the gain and the quantiles.
 _N_LOG = 2048
 #: 1 eV/um in GeV/cm.
@@ -46,6 +48,36 @@ class LossTables(NamedTuple):
     """(n_speed, n_path, 2 * n_quantile + 2) quantiles of the measured energy over path: body, then tail."""
     moments: Floats
     """(n_layers + 1, n_speed, n_path, 2) mean and standard deviation of the truncated mean of n layers; 0 for n = 0."""
+
+
+class Sensor(NamedTuple):
+    """The same for kernels: numbers that are looked up together stand together."""
+
+    speed: Floats
+    """As in `LossTables`."""
+    path: Floats
+    """As in `LossTables`."""
+    signal: Floats
+    """(n_speed * (n_path - 1) * CELL,) for each speed and pair of neighbouring paths pairs of numbers: probabilities to
+    be above the threshold, quantiles of the body, quantiles of the tail."""
+    moments: Floats
+    """((n_layers + 1) * n_path * n_speed * 2,) moments, speed after speed."""
+
+
+def lay_out(tables: LossTables) -> Sensor:
+    """Tables in the order of kernels.
+
+    Parameters
+    ----------
+    tables : LossTables
+
+    Returns
+    -------
+    Sensor
+    """
+    each = np.concatenate([tables.chance[..., np.newaxis], tables.quantile], axis=-1)
+    pairs = np.stack([each[:, :-1], each[:, 1:]], axis=-1)
+    return Sensor(tables.speed, tables.path, pairs.ravel(), tables.moments.swapaxes(1, 2).ravel())
 
 
 def n_kept(n_layers: int, kept_fraction: float) -> int:
