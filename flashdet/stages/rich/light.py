@@ -33,7 +33,7 @@ from flashdet.stages.rich.blocks import (
     kept_of_block,
     rings_of_block,
 )
-from flashdet.stages.rich.optics import ARC_LIMIT, INDEX, PHOTONS, WINDOW, small_angle
+from flashdet.stages.rich.optics import ARC_LIMIT, INDEX, LIMIT_RADIUS, N_WINDOWS, PHOTONS, WINDOW, small_angle
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -75,8 +75,12 @@ def signal_kernel(
     mass: Floats, charge: NDArray[np.int8], tile: Integers, u: Floats, v: Floats, optics: Floats, is_uniform: bool,
     edges: float, key: np.uint64, a: Floats, place: Integers, index: Integers, where: Words, bits: Words,
     signal: Integers, angle: Floats, variance: Floats, windows: Floats, noise: Floats, left: Words,
+    is_noisy: bool, crowd: Floats,
 ) -> None:  # fmt: skip
-    """Photons of the particles, their angles and variances, background windows; a normal number, and bits for later.
+    """Photons of the particles, their angles and variances, a normal number, and bits for later.
+
+    Per density of background hits, also the photons in the window around the particle's ring, in that around the
+    largest ring, and in any other of the windows that fit into the largest ring (the two rows of `crowd`).
 
     Of the two words of a track's random numbers the first has 32 bits each for the photons and for the background; the
     second is a normal number, which leaves its bits 9 to 11 over.
@@ -104,6 +108,15 @@ def signal_kernel(
             angle[j], variance[j] = a[ANGLE + k], a[VARIANCE + k]
             # of the background, per density
             windows[j] = _TWO_PI * a[RADIUS + k] * kept * a[WINDOW * BLOCK + k]
+        if is_noisy:
+            for k in range(size):
+                a[RADIUS + k] = a[LIMIT_RADIUS * BLOCK + k]
+            kept_of_block(a, size, edges)
+            for k in range(size):
+                share = math.pi * a[RADIUS + k] * a[KEPT + k]
+                crowd[0, first + k] = 2.0 * share * a[WINDOW * BLOCK + k]
+                # all hits within the largest ring, spread over as many windows as fit
+                crowd[1, first + k] = share * a[RADIUS + k] / a[N_WINDOWS * BLOCK + k]
         for k in range(size):
             j = first + k
             noise[j] = _normal(bits[1, k], 1, key, where[k], index[k], _SLOT_RING)

@@ -31,15 +31,7 @@ from flashdet.stages.rich.blocks import BLOCK, N_VALUES
 from flashdet.stages.rich.config import RichConfig
 from flashdet.stages.rich.crossing import Crossings
 from flashdet.stages.rich.light import gas_kernel, signal_kernel, unit32
-from flashdet.stages.rich.optics import (
-    FLAT,
-    LIMIT_ANGLE,
-    LIMIT_RADIUS,
-    LIMIT_RESOLUTION,
-    N_WINDOWS,
-    background_photons,
-    kept_fraction,
-)
+from flashdet.stages.rich.optics import FLAT, LIMIT_ANGLE, LIMIT_RESOLUTION, N_WINDOWS
 from flashdet.stages.rich.tiles import Geometry
 
 Floats = NDArray[np.float64]
@@ -48,6 +40,10 @@ Words = NDArray[np.uint64]
 
 #: Slot of the random numbers of a track for ghosts, besides those of :mod:`.light`.
 _SLOT_GHOST = 1
+#: Places of the values of a block: photons that a ring needs, of the background (first their mean), of the particle;
+#: resolution at saturation; mean photons in any other window.
+_LEAST, _EXTRA, _OWN, _FLAT, _OTHER = (i * BLOCK for i in range(5))
+_INVERSE = (0.0, 1.0, 1.0 / 2.0, 1.0 / 3.0, 1.0 / 4.0)
 _LOW_BITS = np.uint64(7)
 _HIGH = np.uint64(32)
 _LOG_8, _INVERSE_E = math.log(8.0), math.exp(-1.0)
@@ -112,6 +108,7 @@ def make_rings(
     n, n_inside = len(track["pt_true"]), len(crossings.rows)
     signal, n_photons, threshold = np.empty((3, n_inside), np.int64)
     true, variance, windows, noise, angle = np.empty((5, n_inside))
+    crowd = np.empty((2, n_inside))
     left, found, n_gas = np.empty(n_inside, np.uint64), np.empty(n_inside, np.bool_), np.zeros(n, np.int32)
     index, optics = track["particle_index"], geometry.optics
     rows, tile, u, v = crossings.rows, crossings.optic, crossings.u, crossings.v
@@ -120,6 +117,7 @@ def make_rings(
         rows, offsets, event_key, index, pt, eta, mass, charge, tile, u, v, optics, geometry.is_uniform,
         geometry.edges, draw.key, np.empty(N_VALUES), np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64),
         np.empty(BLOCK, np.uint64), np.empty((2, BLOCK), np.uint64), signal, true, variance, windows, noise, left,
+        config.background is not None, crowd,
     )  # fmt: skip
     gas = config.gas
     if gas is not None:
@@ -128,8 +126,8 @@ def make_rings(
     density = _densities(offsets, crossings, signal, geometry, config)
     significance = 0.0 if config.background is None else config.background.min_significance
     n_ghosts = _ring_kernel(
-        rows, offsets, event_key, index, tile, u, v, optics, signal, true, variance, windows, noise, left, density,
-        config.min_photons, significance, draw.key, n_photons, found, angle, threshold,
+        rows, offsets, event_key, index, tile, optics, signal, true, variance, windows, noise, left, density, crowd,
+        config.min_photons, significance, draw.key, np.empty(5 * BLOCK), n_photons, found, angle, threshold,
     )  # fmt: skip
     return Rings(n_photons, found, angle, density, threshold, n_gas, int(n_ghosts))
 
@@ -172,45 +170,60 @@ def _density_kernel(
 
 @bare_kernel
 def _ring_kernel(
-    rows: Integers, offsets: Integers, event_key: Words, particle_index: NDArray[np.int32], tile: Integers, u: Floats,
-    v: Floats, optics: Floats, signal: Integers, true: Floats, variances: Floats, windows: Floats, noise: Floats,
-    left: Words, density: Floats, min_photons: int, significance: float, key: np.uint64, n_photons: Integers,
-    found: NDArray[np.bool_], angle: Floats, threshold: Integers,
+    rows: Integers, offsets: Integers, event_key: Words, particle_index: NDArray[np.int32], tile: Integers,
+    optics: Floats, signal: Integers, true: Floats, variances: Floats, windows: Floats, noise: Floats, left: Words,
+    density: Floats, crowd: Floats, min_photons: int, significance: float, key: np.uint64, a: Floats,
+    n_photons: Integers, found: NDArray[np.bool_], angle: Floats, threshold: Integers,
 ) -> int:  # fmt: skip
     n_ghosts, event = 0, 0
-    for j in range(len(rows)):
-        optic = optics[tile[j]]
-        flat = FLAT * optic[LIMIT_RESOLUTION] * optic[LIMIT_RESOLUTION]
-        n, extra, least, ghost, place = signal[j], 0, min_photons, 0, 0.0
-        if density[j] > 0.0:
-            radius = optic[LIMIT_RADIUS]
-            share = kept_fraction(u[j], v[j], radius, optic)
-            full = background_photons(density[j], radius, share, optic)
-            least = max(min_photons, math.ceil(full + significance * math.sqrt(full)))
-            extra = poisson_of(unit32(left[j] >> _HIGH), density[j] * windows[j])
-            # all hits within the largest ring, spread over as many windows as fit
-            mean = density[j] * math.pi * radius * radius * share / optic[N_WINDOWS]
-            if not (left[j] & _LOW_BITS) > 0 or not _is_rare(optic[N_WINDOWS], mean, least):
+    for first in range(0, len(rows), BLOCK):
+        size = min(BLOCK, len(rows) - first)
+        # views that begin with the block: indices that start at zero make vectors
+        _thresholds(size, density[first:], windows[first:], crowd[:, first:], float(min_photons), significance, a)
+        for k in range(size):
+            j = first + k
+            extra = 0
+            if density[j] > 0.0:
+                extra = poisson_of(unit32(left[j] >> _HIGH), a[_EXTRA + k])
+            a[_EXTRA + k], a[_OWN + k], a[_FLAT + k] = extra, signal[j], optics[tile[j], LIMIT_RESOLUTION]
+        _spread(size, true[first:], noise[first:], variances[first:], a, angle[first:])
+        for k in range(size):
+            j = first + k
+            least, n, n_windows = int(a[_LEAST + k]), signal[j] + int(a[_EXTRA + k]), optics[tile[j], N_WINDOWS]
+            threshold[j], n_photons[j], found[j] = least, n, n >= least
+            if density[j] > 0.0 and not ((left[j] & _LOW_BITS) > 0 and _is_rare(n_windows, a[_OTHER + k], least)):
                 while rows[j] >= offsets[event + 1]:
                     event += 1
                 fine, place = uniforms(key, event_key[event], particle_index[rows[j]], _SLOT_GHOST)
                 tail = 0.125 * (float(np.int64(left[j] & _LOW_BITS)) + fine)
-                ghost = _fullest_window(tail, optic[N_WINDOWS], mean, least)
-        threshold[j], n_photons[j], found[j] = least, n + extra, max(n + extra, ghost) >= least
-        angle[j] = np.nan
-        if ghost > n + extra and ghost >= least:
-            n_ghosts += 1
-            n_photons[j], angle[j] = ghost, optic[LIMIT_ANGLE] * math.sqrt(place)
-        elif n + extra >= least:
-            # an angle has no sign: the few below zero are reflected
-            angle[j] = abs(true[j] + noise[j] * _spread(float(n), float(extra), variances[j], flat))
+                ghost = _fullest_window(tail, n_windows, a[_OTHER + k], least)
+                if ghost > n and ghost >= least:
+                    n_ghosts += 1
+                    n_photons[j], found[j], angle[j] = ghost, True, optics[tile[j], LIMIT_ANGLE] * math.sqrt(place)
     return n_ghosts
 
 
 @inline
-def _spread(n: float, extra: float, variance: float, flat: float) -> float:
-    """Standard deviation of the angle of a ring of `n` photons with `extra` ones of the background in its window."""
-    return math.sqrt(min((n * variance + extra * flat) / (max(n, 1.0) * max(n, 1.0)), flat))
+def _thresholds(
+    size: int, density: Floats, windows: Floats, crowd: Floats, min_photons: float, significance: float, a: Floats
+) -> None:
+    """Photons that rings of a block need, and mean photons of the background in the window and in any other one."""
+    for k in range(size):
+        full = density[k] * crowd[0, k] if density[k] > 0.0 else 0.0
+        a[_LEAST + k] = max(min_photons, math.ceil(full + significance * math.sqrt(full)))
+        a[_EXTRA + k], a[_OTHER + k] = density[k] * windows[k], density[k] * crowd[1, k]
+
+
+@inline
+def _spread(size: int, true: Floats, noise: Floats, variances: Floats, a: Floats, angle: Floats) -> None:
+    """Measured angles of a block: the variance of a ring of n photons with others of the background in its window."""
+    for k in range(size):
+        n, extra, flat = a[_OWN + k], a[_EXTRA + k], FLAT * a[_FLAT + k] * a[_FLAT + k]
+        own = max(n, 1.0)
+        sigma = math.sqrt(min((n * variances[k] + extra * flat) / (own * own), flat))
+        # an angle has no sign: the few below zero are reflected
+        measured = abs(true[k] + noise[k] * sigma)
+        angle[k] = measured if n + extra >= a[_LEAST + k] else math.nan
 
 
 # --- ghosts ----------------------------------------------------------------------------------------------------------
@@ -236,7 +249,7 @@ def _rarely(windows: float, mean: float, least: int) -> float:
     if least <= 4:
         bound = windows
         for k in range(1, least + 1):
-            bound *= mean / k
+            bound *= mean * _INVERSE[k]
         return bound
     if not mean < least + 1.0:
         return 1.0
