@@ -183,15 +183,16 @@ def _sort_by_production(
     daughter_range: NDArray[np.int32],
     links: NDArray[np.int64],
 ) -> None:
+    """Which particles have a vertex is as good as random: "no vertex" is counted like the others, without a jump."""
     for event in range(len(offsets) - 1):
         first, last = offsets[event], offsets[event + 1]
         n_vertices = count_groups(first, last, production, end)
         # place of the next particle of each vertex, "no vertex" first
-        start, n_mothers = np.zeros(n_vertices + 2, np.int64), np.zeros(n_vertices, np.int64)
+        start, n_mothers = np.zeros(n_vertices + 2, np.int64), np.zeros(n_vertices + 1, np.int64)
         for i in range(first, last):
             start[production[i] + 2] += 1
-            if end[i] >= 0:
-                n_mothers[end[i]] += 1
+            n_mothers[end[i] + 1] += 1
+        n_mothers[0] = 0
         start[0] = first
         for v in range(n_vertices + 1):
             start[v + 1] += start[v]
@@ -203,10 +204,11 @@ def _sort_by_production(
         # now start[v + 1] is the end of vertex v and start[v] the end of the one before it
         for place in range(first, last):
             i = rows[place]
-            if end[i] >= 0 and start[end[i] + 1] > start[end[i]]:
-                daughter_range[place, 0] = start[end[i]]
-                daughter_range[place, 1] = start[end[i] + 1] - 1
-            links[place + 1] = links[place] + (n_mothers[production[i]] if production[i] >= 0 else 0)
+            v = max(end[i], 0)
+            has_daughters = (end[i] >= 0) & (start[v + 1] > start[v])
+            daughter_range[place, 0] = start[v] if has_daughters else -1
+            daughter_range[place, 1] = start[v + 1] - 1 if has_daughters else -1
+            links[place + 1] = links[place] + n_mothers[production[i] + 1]
 
 
 @kernel
@@ -222,12 +224,17 @@ def _fill_mothers(
     for event in range(len(offsets) - 1):
         first, last = offsets[event], offsets[event + 1]
         n_vertices = count_groups(first, last, production, end)
-        start, member = np.zeros(n_vertices + 2, np.int64), np.empty(last - first, np.int64)
-        group_rows(first, last, end, start, member)
+        # the first particle that ends in each vertex, and the next one after each particle; -1: none
+        head, following = np.full(n_vertices + 1, -1, np.int64), np.empty(last - first, np.int64)
+        for i in range(last - 1, first - 1, -1):
+            following[i - first] = head[end[i] + 1]
+            head[end[i] + 1] = i
+        head[0] = -1
         for place in range(first, last):
-            v = production[rows[place]]
-            for j in range(links[place + 1] - links[place]):
-                index[links[place] + j] = rank[member[start[v] + j]]
+            j, k = head[production[rows[place]] + 1], links[place]
+            while j >= 0:
+                index[k] = rank[j]
+                j, k = following[j - first], k + 1
 
 
 @kernel

@@ -7,12 +7,15 @@ SimulationDataFormat). Here are only tables and the packing of single values; tr
 
 from __future__ import annotations
 
+import math
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flashdet.io.tables import camel
+from flashdet.kernels.jit import bare_kernel
 
 #: Branches of O2track that are columns of `track` (DECLARE_SOA_TABLE StoredTracks).
 TRACK_PARAMETERS = {
@@ -130,11 +133,13 @@ def tree_name(table: str) -> str:
     return f"O2fd{table}"
 
 
+@cache
 def branch_name(column: str) -> str:
     """Branch of a column: ``fNSigmaPion`` for ``n_sigma_pion``."""
     return "f" + camel(column)
 
 
+@cache
 def index_target(table: str, column: str, written: tuple[str, ...]) -> str | None:
     """Table whose rows a column counts within the event, if that table is in the file.
 
@@ -219,14 +224,28 @@ def pack_covariance(cov: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         float32 errors; int8 correlations in units of 1/128, rounded to the nearest and held within +-127, because
         +128 of a correlation above 127.5/128 is -128 in int8. The correlation with a parameter of error 0 is 0.
     """
-    wide = cov.astype(np.float64)
-    sigma = np.sqrt(wide[:, list(SIGMA_BRANCHES.values())])
-    packed: dict[str, NDArray[Any]] = {n: sigma[:, i].astype(np.float32) for i, n in enumerate(SIGMA_BRANCHES)}
-    for name, (place, row, column) in RHO_BRANCHES.items():
-        product = sigma[:, row] * sigma[:, column]
-        rho = np.divide(wide[:, place], product, out=np.zeros_like(product), where=product > 0)
-        packed[name] = np.clip(np.rint(128 * rho), -127, 127).astype(np.int8)
-    return packed
+    sigma, rho = np.empty((5, len(cov)), np.float32), np.empty((10, len(cov)), np.int8)
+    _pack_covariance(np.ascontiguousarray(cov), np.empty(5), sigma, rho)
+    return {**dict(zip(SIGMA_BRANCHES, sigma, strict=True)), **dict(zip(RHO_BRANCHES, rho, strict=True))}
+
+
+@bare_kernel
+def _pack_covariance(
+    cov: NDArray[np.float32], root: NDArray[np.float64], sigma: NDArray[np.float32], rho: NDArray[np.int8]
+) -> None:
+    """Rows of sigma and rho are the branches, which stand in the order of the lower triangle."""
+    for i in range(len(cov)):
+        for row in range(5):
+            root[row] = math.sqrt(np.float64(cov[i, row * (row + 3) // 2]))
+            sigma[row, i] = np.float32(root[row])
+        place, k = 0, 0
+        for row in range(5):
+            for column in range(row):
+                product = root[row] * root[column]
+                correlation = np.float64(cov[i, place]) / product if product > 0.0 else 0.0
+                rho[k, i] = np.int8(min(max(np.rint(128.0 * correlation), -127.0), 127.0))
+                place, k = place + 1, k + 1
+            place += 1
 
 
 def unpack_covariance(branches: dict[str, NDArray[Any]]) -> NDArray[np.float64]:

@@ -50,13 +50,18 @@ BRANCH_NUMBERS, TREE_NUMBERS = struct.Struct(f">4iq{len(FEATURES)}siIi4q"), stru
 
 
 class Branch(NamedTuple):
-    """What is the same for all trees with this branch."""
+    """What is the same for all trees with this branch; the letter is that of its dtype, which is slow to hash."""
 
     name: str
-    dtype: np.dtype[Any]
+    letter: str
     shape: tuple[int, ...] = ()
     counter: str = ""
     is_counter: bool = False
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of its numbers."""
+        return np.dtype(self.letter)
 
 
 # --- streamed objects ------------------------------------------------------------------------------------------------
@@ -120,10 +125,15 @@ class Heads:
         One after the other.
     starts : (n_branches + 1,) int64
         Where each begins.
+    is_list : (n_branches,) bool
+    width : (n_branches,) int64
+        Bytes of a row.
     """
 
     raw: NDArray[np.uint8]
     starts: NDArray[np.int64]
+    is_list: NDArray[np.bool_]
+    width: NDArray[np.int64]
 
 
 @functools.lru_cache(maxsize=256)
@@ -135,7 +145,9 @@ def heads_of(tree: str, branches: tuple[Branch, ...]) -> Heads:
         KEY.pack(0, KEY_VERSION, 0, NO_DATE, length, 0, 0, 0) + name + BASKET.pack(3, BUFFER_SIZE, 0, 0, 0, 0)
         for name, length in zip(names, lengths, strict=True)
     )
-    return Heads(np.frombuffer(raw, np.uint8), np.cumsum([0, *lengths], dtype=np.int64))
+    is_list = np.array([b.counter != "" for b in branches], np.bool_)
+    width = np.array([b.dtype.itemsize * math.prod(b.shape) for b in branches], np.int64)
+    return Heads(np.frombuffer(raw, np.uint8), np.cumsum([0, *lengths], dtype=np.int64), is_list, width)
 
 
 @bare_kernel

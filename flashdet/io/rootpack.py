@@ -19,7 +19,7 @@ from flashdet.io.rootform import BEGIN, CONTENT, KEY_LENGTH, N_BASKET, OFFSETS, 
 from flashdet.io.setup import Compression
 from flashdet.kernels import lz4
 from flashdet.kernels.jit import bare_kernel
-from flashdet.kernels.memory import address_of, bytes_at, rows_at, store_big32, words_at
+from flashdet.kernels.memory import addresses_of, bytes_at, rows_at, store_big32, words_at
 from flashdet.kernels.xxh64 import xxh64
 
 #: Level 1 of ZSTD is as small as level 3 for floats, at half the time.
@@ -88,64 +88,42 @@ class Columns:
     ----------
     table : (n, 5) int64
         Address, bytes, bytes of a number, rows, address of the offsets.
-    kept : list
-        What the addresses belong to.
+    room : int
+        Most bytes that the content of all baskets takes, on its way.
+    largest_tail, largest_turned : int
+        Most bytes behind the words of a column; most bytes of one whose numbers have neither 1 nor 4 bytes.
+    n_words : int
+        Words of the longest block.
     """
 
     def __init__(self, values: Sequence[Any]) -> None:
-        self.kept: list[Any] = []
-        self._values = values
+        # what the addresses belong to
+        self._kept: list[NDArray[Any]] = []
+        self._offsets: list[NDArray[np.int64]] = []
         rows: list[int] = []
-        addresses: dict[int, int] = {}
+        self.room = self.largest_tail = self.largest_turned = self.n_words = 0
         for value in values:
-            places = 0
-            if isinstance(value, Lists):
-                if id(value.offsets) not in addresses:
-                    offsets = np.ascontiguousarray(value.offsets, np.int64)
-                    addresses[id(value.offsets)] = address_of(offsets)
-                    self.kept.append(offsets)
-                places, n_rows, value = addresses[id(value.offsets)], len(value), value.content
-            else:
-                n_rows = len(value)
+            n_rows, places, is_list = len(value), 0, type(value) is Lists
+            if is_list:
+                self._offsets.append(np.ascontiguousarray(value.offsets, np.int64))
+                value, places = value.content, 4 * n_rows + 8
             if not value.flags.c_contiguous:
                 value = np.ascontiguousarray(value)
-            self.kept.append(value)
-            rows += (value.ctypes.data, value.nbytes, value.itemsize, n_rows, places)
+            n_bytes, item = value.nbytes, value.itemsize
+            self._kept.append(value)
+            rows += (0, n_bytes, item, n_rows, is_list)
+            self.room += (n_bytes + places) * 65 // 64 + (n_bytes // _BLOCK + 1) * (_HEAD + _CHECKSUM) + 64
+            self.largest_tail = max(self.largest_tail, places + 4)
+            self.n_words = max(self.n_words, min(n_bytes, _BLOCK) // 4)
+            if item not in (1, 4):
+                self.largest_turned = max(self.largest_turned, n_bytes)
         self.table = np.array(rows, np.int64).reshape(-1, _N_COLUMN)
-
-    @property
-    def room(self) -> int:
-        """Most bytes that the content of all baskets takes, on its way."""
-        if not len(self.table):
-            return 0
-        n_bytes, places = self.table[:, _N_BYTES], _bytes_of_places(self.table)
-        n_blocks = n_bytes // _BLOCK + 1
-        return int((n_blocks * (_HEAD + _CHECKSUM) + n_bytes + n_bytes // 64 + places + 64).sum() + places.sum() // 64)
-
-    @property
-    def largest_tail(self) -> int:
-        """Most bytes behind the words of a column."""
-        return int(_bytes_of_places(self.table).max(initial=0)) + 4
-
-    @property
-    def largest_turned(self) -> int:
-        """Most bytes of a column whose numbers have neither 1 nor 4 bytes."""
-        turned = (self.table[:, _ITEM] != 4) & (self.table[:, _ITEM] != 1)
-        return int((self.table[:, _N_BYTES] * turned).max(initial=0))
+        self.table[:, _ADDRESS] = addresses_of(self._kept)
+        self.table[self.table[:, _PLACES] != 0, _PLACES] = addresses_of(self._offsets)
 
     def largest_value(self, i: int) -> int:
         """Largest number of a column, at least 0."""
-        return int(self._values[i].max(initial=0))
-
-    @property
-    def n_words(self) -> int:
-        """Words of the longest block."""
-        return min(int(self.table[:, _N_BYTES].max(initial=0)), _BLOCK) // 4
-
-
-def _bytes_of_places(table: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Bytes of the places of the lists of each column."""
-    return np.where(table[:, _PLACES] != 0, 4 * table[:, _N_ROWS] + 8, 0)
+        return int(self._kept[i].max(initial=0))
 
 
 class Packer:
@@ -186,7 +164,7 @@ class Packer:
         if is_fast and self._gaps.n_words < columns.n_words:
             self._gaps = lz4.Gaps(columns.n_words)
         tail, turned = self._tail.take(columns.largest_tail), self._turned.take(columns.largest_turned)
-        memory = (tail, turned, address_of(turned), *self._gaps.arrays, out)
+        memory = (tail, turned, int(addresses_of([turned])[0]), *self._gaps.arrays, out)
         if is_fast:
             end = _pack_baskets(columns.table, heads.raw, heads.starts, 0, n, True, *memory, start, baskets)
             return baskets, int(end)

@@ -7,7 +7,6 @@ branch as it is given chunks of rows. What the branches mean is not known here.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -148,9 +147,8 @@ class Tree:
         last = self._baskets[-1]
         self._seeks.append(np.empty(len(last), np.int64))
         shift = position - int(last[0, BEGIN])
-        is_list = np.array([b.counter != "" for b in self._branches])
-        width = np.array([b.dtype.itemsize * math.prod(b.shape) for b in self._branches], np.int64)
-        fill_heads(last, is_list, width, shift, parent, buffer, self._seeks[-1])
+        heads = heads_of(self.name, self._branches)
+        fill_heads(last, heads.is_list, heads.width, shift, parent, buffer, self._seeks[-1])
 
     def streamed(self) -> bytes:
         """The tree as ROOT streams it, behind its key."""
@@ -257,9 +255,11 @@ def add_trees(directory: Any, trees: Iterable[Tree]) -> None:
 
 
 def _with_counters(content: Mapping[str, Any]) -> dict[str, Any]:
+    if not any(type(v) is Lists and not v.counter for v in content.values()):
+        return dict(content)
     columns: dict[str, Any] = {}
     for name, values in content.items():
-        if isinstance(values, Lists) and not values.counter:
+        if type(values) is Lists and not values.counter:
             counter = f"{name}_size"
             columns[counter] = np.diff(values.offsets).astype(np.int32)
             columns[name] = Lists(values.offsets, values.content, counter)
@@ -269,6 +269,6 @@ def _with_counters(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _describe(name: str, values: Any, is_counter: bool) -> Branch:
-    if isinstance(values, Lists):
-        return Branch(name, values.content.dtype, (), values.counter)
-    return Branch(name, values.dtype, values.shape[1:], "", is_counter)
+    if type(values) is Lists:
+        return Branch(name, values.content.dtype.char, (), values.counter)
+    return Branch(name, values.dtype.char, values.shape[1:], "", is_counter)

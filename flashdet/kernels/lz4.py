@@ -33,7 +33,7 @@ _HASH_BITS = 12
 _PIECES, _PIECE = 16, 32
 #: Share of repetitions from which on a search is worth its time: with gaps a column becomes smaller without one too, in
 #: a third of the time.
-_REPEATED, _REPEATED_GAPS = 0.33, 0.6
+_REPEATED, _REPEATED_GAPS = 0.33, 0.8
 #: A column with a smaller share of gaps, or with fewer words, is left as it is.
 _FEW_GAPS, _SHORTEST = 0.12, 16
 #: Words that are compared before it is asked whether they were equal: whole vectors, without a jump per word.

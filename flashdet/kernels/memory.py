@@ -7,11 +7,14 @@ alive and guards the bounds.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flashdet.kernels.jit import inline
+from flashdet.kernels.jit import bare_kernel, inline
 from flashdet.kernels.words import store32, swapped
 
 if os.environ.get("FLASHDET_DISABLE_JIT") == "1":
@@ -30,8 +33,6 @@ if os.environ.get("FLASHDET_DISABLE_JIT") == "1":
         return np.ctypeslib.as_array((ctypes.c_int64 * int(n)).from_address(int(address)))
 
 else:
-    from typing import Any
-
     from numba import types
     from numba.extending import intrinsic
     from numba.np.arrayobj import populate_array
@@ -66,9 +67,43 @@ else:
         return types.Array(types.int64, 1, "C", aligned=False)(types.int64, types.int64), _view
 
 
-def address_of(array: NDArray[np.generic]) -> int:
-    """Address of the first element of a contiguous array."""
-    return int(array.ctypes.data)
+def addresses_of(arrays: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
+    """Addresses of the first elements of contiguous arrays.
+
+    ``array.ctypes.data`` takes 6 us. The address is also the first field of NumPy's ``PyArrayObject``, behind the head
+    of every Python object (numpy/ndarraytypes.h; part of the binary interface that compiled extensions rely on): that
+    takes 0.1 us.
+
+    Parameters
+    ----------
+    arrays : sequence of array
+
+    Returns
+    -------
+    (n,) int64
+    """
+    if not _reads_objects():
+        return np.array([a.ctypes.data for a in arrays], np.int64)
+    addresses = np.fromiter(map(id, arrays), np.int64, len(arrays))
+    _follow(addresses, object.__basicsize__)
+    return addresses
+
+
+@cache
+def _reads_objects() -> bool:
+    """Whether objects look as expected in this interpreter."""
+    if os.environ.get("FLASHDET_DISABLE_JIT") == "1":
+        return False
+    probe = np.zeros(2)
+    found = np.array([id(probe)], np.int64)
+    _follow(found, object.__basicsize__)
+    return int(found[0]) == int(probe.ctypes.data)
+
+
+@bare_kernel
+def _follow(addresses: NDArray[np.int64], offset: int) -> None:
+    for i in range(len(addresses)):
+        addresses[i] = rows_at(addresses[i] + offset, 1)[0]
 
 
 @inline
