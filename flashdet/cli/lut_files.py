@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -81,8 +82,9 @@ def _sizes(path: Path, lut: Lut) -> str:
     return f"{(total - residuals) / 1e6:.3g} MB{extra}; ALICE format: {alice / 1e6:.3g} MB, {ratio:.2g} times as much"
 
 
-def job_line(n_tracks: int, seconds: float) -> str:
-    """How long a job took, per million tracks, and the memory it needed at most."""
+def job_line(n_tracks: int, start: float) -> str:
+    """How long a job took since the time of the clock, its CPU time per million tracks, and its memory at most."""
+    wall, cpu = time.perf_counter() - start, time.process_time()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    rate = f", {1e6 * seconds / n_tracks:.1f} s per million tracks" if n_tracks else ""
-    return f"{seconds:.1f} s{rate}; peak memory {peak / 1e6:.0f} MB"
+    rate = f", {1e6 * cpu / n_tracks:.0f} s per million tracks" if n_tracks else ""
+    return f"{wall:.1f} s; CPU: {cpu:.1f} s{rate}; peak memory: {peak / 1e6:.0f} MB"

@@ -58,18 +58,24 @@ def build_sample(
     library: Library = 200,
     fewest_tracks: Fewest = 100,
     category: Category = "any",
+    charge: Annotated[
+        str, typer.Option("--charge", help="Only positive or negative particles: a table for each. Default: both.")
+    ] = "both",
+    phi: Annotated[
+        str | None,
+        typer.Option("--phi", help="Only this azimuth, LOW:HIGH [rad], LOW from -pi up: a table per sector."),
+    ] = None,
     secondaries: Annotated[bool, typer.Option("--secondaries", help="AO2D: not only physical primaries.")] = False,
     bits: Bits = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Build tables from what the reconstruction of a full simulation did."""
     from flashdet.lut.build import BuildOptions
-    from flashdet.lut.cells import Binning, Cells
+    from flashdet.lut.cells import EVERYWHERE, Binning, Cells
     from flashdet.units import parse
 
-    binning = Binning(
-        _axis("nch", nch, ""), _axis("radius", radius, "cm"), _axis("eta", eta, ""), _axis("pt", pt, "GeV"), keep
-    )
+    axes = _axis("nch", nch, ""), _axis("radius", radius, "cm"), _axis("eta", eta, ""), _axis("pt", pt, "GeV")
+    binning = Binning(*axes, keep, charge, EVERYWHERE if phi is None else _range(phi))
     try:
         bz = parse(field, "magnetic field")
     except ValueError as error:
@@ -94,7 +100,7 @@ def build_sample(
         raise InputError("the files hold no event", ", ".join(map(str, files)))
     options = BuildOptions(fewest_tracks=fewest_tracks, library=library, category=category)
     _finish(cells, output, species, options, bits, overwrite)
-    print(job_line(cells.counts.get("tracks", 0), time.perf_counter() - start))
+    print(job_line(cells.counts.get("tracks", 0), start))
 
 
 def merge(
@@ -122,7 +128,7 @@ def merge(
         update(len(parts), len(parts), "")
     total = merged(read)
     _finish(total, output, species, options, bits, overwrite)
-    print(job_line(total.counts.get("tracks", 0), time.perf_counter() - start))
+    print(job_line(total.counts.get("tracks", 0), start))
 
 
 def compare(
@@ -208,6 +214,14 @@ def _finish(
     with progress_bar("tables") as update:
         luts = build_sample_luts(cells, wanted, options, update)
     write_luts(luts, paths, overwrite, bits)
+
+
+def _range(text: str) -> tuple[float, float]:
+    try:
+        low, high = map(float, text.split(":"))
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no range LOW:HIGH", param_hint="--phi") from error
+    return low, high
 
 
 def _axis(name: str, text: str, unit: str) -> Axis:

@@ -32,6 +32,8 @@ _PENDING = 1_000_000
 N_COLUMNS = 22
 
 
+#: All azimuths [rad].
+EVERYWHERE = (-np.pi, np.pi)
 #: Default cells: 10 % in pt, 0.2 in eta.
 DEFAULT_AXES = (
     Axis("nch", "", 1, 1.0, 1e4, "log", "clamp", "linear"),
@@ -51,6 +53,10 @@ class Binning:
         dN_ch/deta, production radius [cm], pseudorapidity and transverse momentum [GeV] of the true particle.
     keep : int
         Residuals kept per cell: the statistical precision of standard deviations is 1/sqrt(2 keep).
+    charge : {"both", "positive", "negative"}
+        Particles that count. Tables hold no axis of charge or azimuth: there is one table for each.
+    phi : (float, float)
+        Likewise: azimuth of the momentum at production [rad], from the first to the second in the positive sense.
     """
 
     nch: Axis = DEFAULT_AXES[0]
@@ -58,16 +64,28 @@ class Binning:
     eta: Axis = DEFAULT_AXES[2]
     pt: Axis = DEFAULT_AXES[3]
     keep: int = 1000
+    charge: str = "both"
+    phi: tuple[float, float] = EVERYWHERE
 
     def __post_init__(self) -> None:
         names = tuple(axis.name for axis in (self.nch, self.radius, self.eta, self.pt))
         if names != ("nch", "radius", "eta", "pt"):
             raise LutError(
-                f"axes {', '.join(names)}: tables have nch, radius, eta and pt; charge sign and phi are counted, but "
-                "no table can hold them as axes"
+                f"axes {', '.join(names)}: tables have nch, radius, eta and pt; make a table for each sign of the "
+                "charge (--charge) or sector (--phi)"
             )
         if self.keep < 10:
             raise LutError(f"keep {self.keep} residuals per cell; allowed: 10 or more")
+        if self.charge not in ("both", "positive", "negative"):
+            raise LutError(f"charge {self.charge}; allowed: both, positive, negative")
+        if not (-np.pi <= self.phi[0] < np.pi and self.phi[0] < self.phi[1] <= self.phi[0] + 2.0 * np.pi):
+            raise LutError(f"phi from {self.phi[0]:g} to {self.phi[1]:g}; allowed: from -pi up, at most a turn")
+
+    def selects(self, charge: NDArray[np.float64], phi: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which particles count, by their charges and azimuths [rad]."""
+        sign = {"both": 0.0, "positive": 1.0, "negative": -1.0}[self.charge]
+        inside = (phi - self.phi[0]) % (2.0 * np.pi) < self.phi[1] - self.phi[0]
+        return np.asarray((charge * sign >= 0.0) & (inside | (self.phi == EVERYWHERE)))
 
 
 @dataclass
@@ -172,7 +190,9 @@ class Cells:
         pt = np.hypot(p.px, p.py)
         eta = np.arcsinh(np.divide(p.pz, pt, out=np.full_like(pt, np.inf), where=pt > 0.0))
         left_out = {"particles of other species": int((species < 0).sum())}
-        ok = species >= 0
+        selected = b.selects(charge, np.arctan2(p.py, p.px))
+        left_out["particles of other charge or azimuth"] = int(((species >= 0) & ~selected).sum())
+        ok = (species >= 0) & selected
         bins = []
         for axis, value in ((b.radius, np.hypot(p.vx, p.vy)), (b.nch, p.nch), (b.eta, eta), (b.pt, pt)):
             i = np.searchsorted(axis.edges, value, side="right") - 1

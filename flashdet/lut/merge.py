@@ -19,7 +19,7 @@ from flashdet.lut.atomic import write_bytes
 from flashdet.lut.axis import Axis
 from flashdet.lut.cells import Binning, Cells
 
-FORMAT, VERSION = "flashdet-lut-part", 1
+FORMAT, VERSION = "flashdet-lut-part", 2
 SUFFIX = ".part.npz"
 _ARRAYS = ("generated", "found", "clones", "used", "phi", "rows", "cell", "priority")
 _DAMAGE = (zipfile.BadZipFile, EOFError, RuntimeError, LookupError, TypeError, ValueError, OSError)
@@ -51,6 +51,8 @@ def write_part(cells: Cells, path: str | Path, overwrite: bool = False) -> None:
         "version": VERSION,
         "axes": [asdict(axis) for axis in (b.nch, b.radius, b.eta, b.pt)],
         "keep": b.keep,
+        "charge": b.charge,
+        "phi": b.phi,
         "field": cells.field,
         "categories": cells.categories,
         "counts": dict(sorted(cells.counts.items())),
@@ -93,7 +95,8 @@ def read_part(path: str | Path) -> Cells:
                 raise LutError(f"is not a {FORMAT} of version {VERSION}", where)
             arrays = {n: np.lib.format.read_array(io.BytesIO(archive.read(f"{n}.npy"))) for n in _ARRAYS}
         nch, radius, eta, pt = (Axis.from_dict(axis) for axis in header["axes"])
-        binning = Binning(nch, radius, eta, pt, header["keep"])
+        phi_low, phi_high = header["phi"]
+        binning = Binning(nch, radius, eta, pt, header["keep"], header["charge"], (phi_low, phi_high))
         cells = Cells(binning, header["field"], tuple(header["categories"]))
     except LutError as error:
         raise LutError(error.message, where if error.where in ("", where) else f"{where}: {error.where}") from error

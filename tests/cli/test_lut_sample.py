@@ -69,7 +69,8 @@ def test_cost_and_sizes_are_told(files, tmp_path, capsys):
     command = ["lut", "build", "sample", *paths, *AXES, "--nch", "20:1:3162:log", "-o", str(tmp_path)]
     assert execute(command) == 0
     out = capsys.readouterr().out
-    seconds, rate, peak = re.search(r"([\d.]+) s, ([\d.]+) s per million tracks; peak memory (\d+) MB", out).groups()
+    line = r"[\d.]+ s; CPU: ([\d.]+) s, (\d+) s per million tracks; peak memory: (\d+) MB"
+    seconds, rate, peak = re.search(line, out).groups()
     n_tracks = int(re.search(r"(\d+) tracks\n", out)[1])
     assert float(rate) == pytest.approx(float(seconds) * 1e6 / n_tracks, rel=0.2)
     assert 50 < float(peak) < 4000

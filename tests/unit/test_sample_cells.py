@@ -3,6 +3,7 @@
 import json
 import zipfile
 from dataclasses import fields, replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -221,8 +222,42 @@ def test_damaged_parts(tmp_path):
 
 
 def test_axes_that_tables_lack_are_refused():
-    with pytest.raises(LutError, match="charge sign and phi are counted"):
+    with pytest.raises(LutError, match="make a table for each sign of the charge"):
         Binning(nch=Axis("phi", "", 4, 0.0, 6.0))
+
+
+def test_tables_of_a_charge_or_a_sector(tmp_path):
+    """Signs and sectors add up to the whole; the table says what it is of; parts of different ones do not merge."""
+    chunk = toy(6000)[0]
+    whole = Cells(BINNING, BZ)
+    whole.add(chunk)
+    signs = []
+    for charge in ("positive", "negative"):
+        signs.append(Cells(replace(BINNING, charge=charge), BZ))
+        signs[-1].add(chunk)
+    assert np.array_equal(signs[0].generated + signs[1].generated, whole.generated)
+    assert np.array_equal(signs[0].used + signs[1].used, whole.used)
+    assert not signs[0].found[:, 0].any()
+    assert not signs[1].found[:, 1].any()
+    assert signs[0].counts["particles of other charge or azimuth"] == signs[1].generated.sum()
+    edges = (-np.pi, -1.0, 2.0, np.pi)
+    sectors = [Cells(replace(BINNING, phi=(a, b)), BZ) for a, b in pairwise(edges)]
+    sectors.append(Cells(replace(BINNING, phi=(3.0, 4.0)), BZ))  # across the seam
+    for cells in sectors:
+        cells.add(chunk)
+    assert np.array_equal(sum(cells.generated for cells in sectors[:3]), whole.generated)
+    phi = np.arctan2(chunk.particles.py, chunk.particles.px)
+    assert whole.generated.sum() == len(phi)
+    assert sectors[3].generated.sum() == np.count_nonzero((phi > 3.0) | (phi < 4.0 - 2 * np.pi))
+    meta = build_sample_luts(sectors[1], options=BuildOptions(fewest_tracks=20))["pion"].meta
+    assert meta["phi"] == [-1.0, 2.0]
+    write_part(signs[0], tmp_path / "a.part.npz")
+    assert read_part(tmp_path / "a.part.npz").binning == signs[0].binning
+    with pytest.raises(LutError, match="parts differ in their binning"):
+        merged([signs[0], signs[1]])
+    for wrong in ({"charge": "2"}, {"phi": (1.0, 0.5)}, {"phi": (-4.0, 0.0)}, {"phi": (0.0, 7.0)}):
+        with pytest.raises(LutError, match="allowed"):
+            replace(BINNING, **wrong)
 
 
 def test_charge_and_azimuth_are_counted_and_told():
