@@ -69,6 +69,17 @@ def log(x: float) -> float:
 
 
 @inline
+def select(condition: bool, value: float, other: float) -> float:
+    """A value under a condition, else another one, through their bits.
+
+    Of ``x[i] = value if condition else x[i]`` and of ``x[i] += value if condition else 0.0`` the compiler makes masked
+    stores, which take five to ten times the time of plain ones on AMD's processors.
+    """
+    a, b = np.float64(value).view(np.int64), np.float64(other).view(np.int64)
+    return np.int64(b ^ ((a ^ b) & -np.int64(condition))).view(np.float64)
+
+
+@inline
 def cosine_and_sine(x: float) -> tuple[float, float]:
     """Cosine and sine of an angle of at most 1000 quarters of a turn, to 2e-16 absolute."""
     shifted = x * _PER_QUARTER + _ROUND

@@ -7,7 +7,6 @@ contributes nothing. What a detector measures belongs to its own stage; how pure
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -17,7 +16,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from flashdet.columns import PID, TRACK, Column, for_stage, pick
 from flashdet.config import StageConfig, StrictModel
 from flashdet.event import EventBatch, Table
-from flashdet.kernels.jit import kernel
+from flashdet.kernels.elementary import exp, select
+from flashdet.kernels.jit import bare_kernel, kernel
 from flashdet.rng import Draw
 from flashdet.species import SPECIES, SPECIES_CHARGE
 from flashdet.stages.base import Setup, Stage, StageOutput
@@ -25,12 +25,13 @@ from flashdet.stages.pid import N_SPECIES, by_species
 from flashdet.stages.priors import PriorCurve, prior_at
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 SpeciesName = Literal["electron", "muon", "pion", "kaon", "proton", "deuteron", "triton", "helium3", "alpha"]
 #: Probabilities of a tag are kept this far from 0 and 1: a map made of a finite sample does not know better.
 _RAREST_TAG = 1e-4
-#: The exponential function is 0 below this, and slow.
-_LOG_ZERO = -746.0
+#: Below this a likelihood relative to the highest one counts as 0: the exponential function ends there.
+_LOG_ZERO = -700.0
 #: Tracks in a block: its sums for all hypotheses fit into the first cache.
 _BLOCK = 256
 
@@ -155,43 +156,75 @@ def _add_likelihood(
                 result[i] += row[i] if some[i] else 0.0
 
 
+@bare_kernel
+def _raise_to(row: Floats, weight: Floats, highest: Floats) -> None:
+    """Highest likelihood of species with a prior."""
+    for i in range(len(row)):
+        highest[i] = select((weight[i] > 0.0) & (row[i] > highest[i]), row[i], highest[i])
+
+
+@bare_kernel
+def _weigh(row: Floats, weight: Floats, highest: Floats, result: Floats) -> None:
+    """Likelihoods times priors, relative to the highest likelihood: no underflow of all of them."""
+    for i in range(len(row)):
+        below = row[i] - highest[i]
+        is_there = (weight[i] > 0.0) & (below > _LOG_ZERO)
+        result[i] = select(is_there, weight[i] * exp(select(is_there, below, 0.0)), 0.0)
+
+
+@bare_kernel
+def _normalise(species: float, total: Floats, result: Floats, most: Floats, winner: Floats) -> None:
+    """Probabilities of a species, and whether it is the most likely so far."""
+    for i in range(len(total)):
+        result[i] = result[i] / select(total[i] > 0.0, total[i], 1.0)
+    for i in range(len(total)):
+        is_more = result[i] > most[i]
+        most[i], winner[i] = select(is_more, result[i], most[i]), select(is_more, species, winner[i])
+
+
+@bare_kernel
+def _conclude(
+    n_detectors: NDArray[np.int8], winner: Floats, has_signal: NDArray[np.bool_], most_likely: NDArray[np.int8]
+) -> None:
+    """Whether any detector saw a track, and as what."""
+    for i in range(len(winner)):
+        has_signal[i] = n_detectors[i] > 0
+    for i in range(len(winner)):
+        most_likely[i] = np.int8(winner[i]) if n_detectors[i] > 0 else -1
+
+
 @kernel
 def _posterior_kernel(
-    log_likelihood: Floats, candidates: NDArray[np.int64], prior: Floats, n_detectors: NDArray[np.int8],
-    probability: Floats, has_signal: NDArray[np.bool_], most_likely: NDArray[np.int8], scratch: Floats,
+    log_likelihood: Floats, candidates: Integers, prior: Floats, n_detectors: NDArray[np.int8], probability: Floats,
+    has_signal: NDArray[np.bool_], most_likely: NDArray[np.int8],
 ) -> None:  # fmt: skip
-    """Bayes' theorem (ALICE, Eur. Phys. J. Plus 131 (2016) 168, eq. 4); all 0 where no species has a prior."""
+    """Bayes' theorem (ALICE, Eur. Phys. J. Plus 131 (2016) 168, eq. 4); all 0 where no species has a prior.
+
+    `prior` has one column if no prior depends on the momentum.
+    """
+    scratch, constant = np.empty((4, _BLOCK)), np.empty((len(candidates), _BLOCK))
+    is_constant = prior.shape[1] == 1
+    for c in range(len(candidates) if is_constant else 0):
+        constant[c] = prior[c, 0]
     for begin in range(0, len(n_detectors), _BLOCK):
         end = min(len(n_detectors), begin + _BLOCK)
         size = end - begin
-        highest, total, most = scratch[0, :size], scratch[1, :size], scratch[2, :size]
-        flag, winner, count = has_signal[begin:end], most_likely[begin:end], n_detectors[begin:end]
-        highest[:], total[:], most[:], winner[:] = -np.inf, 0.0, 0.0, -1
-        probability[:, begin:end] = 0.0
+        highest, total, most, winner = scratch[0, :size], scratch[1, :size], scratch[2, :size], scratch[3, :size]
+        highest[:], total[:], most[:], winner[:] = -np.inf, 0.0, 0.0, -1.0
+        for h in range(N_SPECIES):
+            probability[h, begin:end] = 0.0
         for c in range(len(candidates)):
-            row, weight = log_likelihood[candidates[c], begin:end], prior[c, begin:end]
-            for i in range(size):
-                highest[i] = row[i] if weight[i] > 0.0 and row[i] > highest[i] else highest[i]
+            weight = constant[c, :size] if is_constant else prior[c, begin:end]
+            _raise_to(log_likelihood[candidates[c], begin:end], weight, highest)
         for c in range(len(candidates)):
-            h = candidates[c]
-            row, weight, result = log_likelihood[h, begin:end], prior[c, begin:end], probability[h, begin:end]
+            weight = constant[c, :size] if is_constant else prior[c, begin:end]
+            result = probability[candidates[c], begin:end]
+            _weigh(log_likelihood[candidates[c], begin:end], weight, highest, result)
             for i in range(size):
-                if weight[i] > 0.0:
-                    # relative to the highest: no underflow of all of them
-                    below = row[i] - highest[i]
-                    if below > _LOG_ZERO:
-                        result[i] = weight[i] if below == 0.0 else weight[i] * math.exp(below)
-                        total[i] += result[i]
+                total[i] += result[i]
         for c in range(len(candidates)):
-            h = candidates[c]
-            result = probability[h, begin:end]
-            for i in range(size):
-                result[i] = result[i] / total[i] if result[i] > 0.0 else 0.0
-                winner[i] = h if result[i] > most[i] else winner[i]
-                most[i] = max(most[i], result[i])
-        for i in range(size):
-            flag[i] = count[i] > 0
-            winner[i] = winner[i] if count[i] > 0 else -1
+            _normalise(float(candidates[c]), total, probability[candidates[c], begin:end], most, winner)
+        _conclude(n_detectors[begin:end], winner, has_signal[begin:end], most_likely[begin:end])
 
 
 # --- stage -----------------------------------------------------------------------------------------------------------
@@ -223,13 +256,8 @@ class Pid(Stage):
         for source in self.config.detectors:
             self._add(source, batch, seen, total, n_detectors)
         has_signal, most_likely = np.empty(n, np.bool_), np.empty(n, np.int8)
-        prior = np.empty((len(self._candidates), n))
-        for row, i in zip(prior, self._candidates, strict=True):
-            row[:] = prior_at(self.config.priors[SPECIES[i]], SPECIES_CHARGE[i] * track["pt"])  # type: ignore[index]
-        _posterior_kernel(
-            total, self._candidates, prior, n_detectors, probability, has_signal, most_likely,
-            np.empty((3, _BLOCK)),
-        )  # fmt: skip
+        prior = self._prior(track["pt"])
+        _posterior_kernel(total, self._candidates, prior, n_detectors, probability, has_signal, most_likely)
         columns: dict[str, NDArray[Any]] = {
             "has_signal": has_signal,
             "n_detectors": n_detectors,
@@ -239,6 +267,14 @@ class Pid(Stage):
         }
         counts = {"tracks without any signal": n - int(np.count_nonzero(has_signal))}
         return StageOutput((Table(self.name, track.offsets, columns),), counts)
+
+    def _prior(self, pt: Floats) -> Floats:
+        """Priors of the candidates: (n_candidates, n), or (n_candidates, 1) if none depends on the momentum."""
+        priors = [self.config.priors[SPECIES[i]] for i in self._candidates]  # type: ignore[index]
+        result = np.empty((len(priors), len(pt) if any(isinstance(p, PriorCurve) for p in priors) else 1))
+        for row, prior, i in zip(result, priors, self._candidates, strict=True):
+            row[:] = prior_at(prior, SPECIES_CHARGE[i] * pt) if isinstance(prior, PriorCurve) else prior
+        return result
 
     def _add(
         self, source: Source, batch: EventBatch, seen: NDArray[np.bool_], total: Floats, n_detectors: NDArray[np.int8]

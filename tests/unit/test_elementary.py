@@ -50,3 +50,17 @@ def test_cosine_and_sine(rng, limit):
     # small angles keep their relative precision
     small = abs(x) < 0.7
     np.testing.assert_allclose(sine[small], np.sin(x[small]), rtol=4e-16)
+
+
+@kernel
+def fill_where(condition, value, other, out):
+    for i in range(len(out)):
+        out[i] = elementary.select(condition[i], value[i], other[i])
+
+
+def test_select(rng):
+    condition, value, other = rng.random(1000) < 0.5, rng.normal(size=1000), rng.normal(size=1000)
+    value[:3], other[:3] = [np.nan, np.inf, -0.0], [np.inf, np.nan, 0.0]
+    out = np.empty(1000)
+    fill_where(condition, value, other, out)
+    np.testing.assert_array_equal(out.view(np.int64), np.where(condition, value, other).view(np.int64))

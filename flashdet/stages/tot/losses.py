@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from flashdet.kernels.elementary import log
+from flashdet.kernels.elementary import log, select
 from flashdet.kernels.jit import bare_kernel, inline, kernel
 from flashdet.kernels.philox import _LOW, _32, block
 from flashdet.stages.tot.crossings import ALL, BLOCK, Layers, Truth, cross, set_circles, set_functions
@@ -48,12 +48,6 @@ _EXPONENT = np.uint64(0x4330000000000000)
 _1, _2, _3, _UP = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64((N_PATH - 1) * CELL)
 #: Loops go over a multiple of so many tracks: what is left of them after the vectors would go one by one.
 _VECTORS = np.uint64(15)
-
-
-@inline
-def _only_if(condition: bool, value: float) -> float:
-    """A value or 0, through its bits: sums of ``value if condition else 0`` become stores of single numbers."""
-    return np.int64(np.float64(value).view(np.int64) & -np.int64(condition)).view(np.float64)
 
 
 # --- signals ---------------------------------------------------------------------------------------------------------
@@ -142,8 +136,8 @@ def _measure(
         signal[r] = value * track[r + CHARGE2] if level[r] < 1.0 else np.inf
     for r in range(n):
         is_hit = level[r] < 1.0
-        track[r + HITS] += _only_if(is_hit, 1.0)
-        track[r + PATHS] += _only_if(is_hit, length[r])
+        track[r + HITS] += select(is_hit, 1.0, 0.0)
+        track[r + PATHS] += select(is_hit, length[r], 0.0)
 
 
 @bare_kernel
@@ -184,7 +178,7 @@ def _exchange(n: np.uint64, upper: Integers, lower: Integers) -> None:
 def _add_kept(n: np.uint64, place: float, row: Floats, track: Floats) -> None:
     """Add the signals of a row to the sums of tracks that keep more than `place` signals."""
     for r in range(n):
-        track[r + SUM] += _only_if(place < track[r + KEPT], row[r])
+        track[r + SUM] += select(place < track[r + KEPT], row[r], 0.0)
 
 
 @bare_kernel
