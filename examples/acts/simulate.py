@@ -18,6 +18,7 @@ import numpy as np
 from acts.examples import reconstruction, simulation
 from geometry import Geometry
 from numpy.typing import NDArray
+from seeding import add_found_tracks
 
 from flashdet.kernels.jit import kernel
 from flashdet.kernels.philox import uniforms
@@ -111,6 +112,16 @@ def run(geometry: Geometry, species: str, options: argparse.Namespace, folder: P
         ),
         logLevel=QUIET,
     )
+    if options.seeding == "found":
+        tracks = add_found_tracks(s, geometry, species, options.pt[0], START, folder)
+    else:
+        tracks = _add_tracks_of_the_truth(s, geometry, rnd)
+    _add_writers(s, tracks, folder)
+    s.run()
+
+
+def _add_tracks_of_the_truth(s: Any, geometry: Geometry, rnd: Any) -> str:
+    """Fit the hits of each particle, from a start near its true parameters; the name of the tracks."""
     loc0, loc1, phi, theta, pt = SEED
     reconstruction.addTruthSmearedSeeding(
         s,
@@ -125,8 +136,7 @@ def run(geometry: Geometry, species: str, options: argparse.Namespace, folder: P
         logLevel=QUIET,
     )
     reconstruction.addKalmanTracks(s, geometry.tracking_geometry, geometry.field, logLevel=QUIET)
-    _add_writers(s, "kf_tracks", folder)
-    s.run()
+    return "kf_tracks"
 
 
 def _add_writers(s: Any, tracks: str, folder: Path) -> None:
@@ -160,6 +170,13 @@ def main() -> None:
     parser.add_argument("--pt", type=float, nargs=2, default=(0.2, 20.0), metavar=("LOW", "HIGH"), help="GeV, log-flat")
     parser.add_argument("--eta", type=float, default=4.0, help="flat in |eta| below this")
     parser.add_argument("--p-min", type=float, default=0.05, help="GeV; Fatras stops particles below")
+    parser.add_argument(
+        "--seeding",
+        choices=("truth", "found"),
+        default="truth",
+        help="truth: the hits of each particle are fitted, from a start near the truth; found: seeds are searched for "
+        "and followed by a combinatorial Kalman filter (use a small --per-event: tracks of an event share layers)",
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, required=True, help="folder; one folder per species in it")

@@ -59,23 +59,46 @@ def test_the_fit_is_what_it_says(sample):
 
 @pytest.mark.parametrize("species", ["pion", "proton"])
 def test_the_analytic_tracker_agrees(sample, species):
-    """Same layers, another program: within 15 % everywhere, and within 5 % for the median of each parameter."""
+    """Same layers, another program: within 20 % everywhere (cells of 300 tracks: 5 %), and closer in the median.
+
+    Slow protons lose energy in Fatras with the width of a single layer's Landau distribution: q/pt is wider there.
+    """
     made = read_table(sample / f"luts/{species}.lut.npz")
     comparison = compare_luts(load_lut(f"reference_barrel/{species}"), made, ("analytic", "ACTS"))
     ratio = comparison.ratio.reshape(-1, 5)
     assert len(ratio) == 20
-    assert ratio == pytest.approx(1.0, abs=0.2)
+    assert ratio[:, :4] == pytest.approx(1.0, abs=0.2)
+    assert ratio[:, 4] == pytest.approx(1.0, abs=0.2 if species == "pion" else 0.35)
     assert np.median(ratio, axis=0) == pytest.approx(1.0, abs=0.11)
 
 
 def test_closure(sample):
-    """With 6000 particles the limits of the closure cannot be kept; what is printed tells how far they are."""
+    """With 6000 particles the limits of the closure cannot be tested; what is printed tells how far they are."""
     command = ["--sample", sample / "sample", "--card", sample / "card.yaml", "--eta", "1:-1:1", "--pt", "1:0.5:5"]
-    done = script("closure.py", *command, "--output", sample / "cells.csv")
-    assert done.stdout.rstrip().endswith("closed"), done.stdout + done.stderr
+    done = script("closure.py", *command, "--repeat", 4, "--output", sample / "cells.csv")
+    assert done.returncode in (0, 2), done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == ("closed" if done.returncode == 0 else "undecided")
     lines = (sample / "cells.csv").read_text().splitlines()
     values = dict(zip(lines[0].split(","), lines[1].split(","), strict=True))
-    assert abs(float(values["efficiency_deviation"])) < 3.5
+    assert abs(float(values["efficiency_deviation"])) < 3.0
     for name in ("y", "z", "snp", "tgl", "q/pt"):
-        assert float(values[f"sigma_{name}_ratio"]) == pytest.approx(1.0, abs=0.08)
+        assert float(values[f"sigma_{name}_ratio"]) == pytest.approx(1.0, abs=0.05)
         assert float(values[f"pull_{name}"]) == pytest.approx(1.0, abs=0.08)
+        assert float(values[f"core_{name}"]) == pytest.approx(1.0, abs=0.08)
+
+
+def test_tracks_that_are_found(sample, tmp_path):
+    """Seeds and a search instead of the truth: nearly all particles of sparse events, as well as by the truth."""
+    options = ["--layout", "reference_barrel", "--particles", 2000, "--per-event", 100, "--pt", 0.5, 5, "--eta", 1]
+    done = script("simulate.py", *options, "--species", "pion", "--seeding", "found", "--output", tmp_path / "found")
+    assert done.returncode == 0, done.stdout + done.stderr
+    files = map(str, sorted((tmp_path / "found/pion").glob("event*.csv")))
+    cells = ["--eta", "1:-1:1", "--pt", "2:0.5:5:log", "--field", "2 T"]
+    assert execute(["lut", "build", "sample", *files, "--map", "acts_csv", *cells, "-o", str(tmp_path)]) == 0
+    found = read_table(tmp_path / "pion.lut.npz")
+    assert found.efficiency.min() > 0.95
+    truth = sample / "truth"
+    files = map(str, sorted((sample / "sample/pion").glob("event*.csv")))
+    assert execute(["lut", "build", "sample", *files, "--map", "acts_csv", *cells, "-o", str(truth)]) == 0
+    ratio = found.covariance / read_table(truth / "pion.lut.npz").covariance
+    assert np.sqrt(ratio[..., [0, 2, 5, 9, 14]]) == pytest.approx(1.0, abs=0.15)
