@@ -1,8 +1,8 @@
-"""Electron pairs of photons in silicon: how often, how they share the energy, at which angles.
+"""Electron pairs of photons in silicon: how often, and how they share the energy.
 
-Cross section, energy spectrum and angles are those of the standard electromagnetic physics of Geant4
+Cross section and energy spectrum are those of the standard electromagnetic physics of Geant4
 (G4BetheHeitlerModel, https://github.com/Geant4/geant4; Physics Reference Manual, "Gamma conversion"), for Z = 14. Where
-photons convert is :mod:`.stage`.
+photons convert is :mod:`.photons`, and at which angles their pairs leave :mod:`.kinematics`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from flashdet.kernels.elementary import exp, log
 from flashdet.kernels.jit import inline
 from flashdet.kernels.philox import uniforms
 from flashdet.species import ELECTRON_MASS
@@ -38,8 +38,6 @@ _A2 = (_Z / 137.035999) ** 2
 _COULOMB = _A2 * (1.0 / (1.0 + _A2) + 0.20206 - 0.0369 * _A2 + 0.0083 * _A2**2 - 0.002 * _A2**3)
 _F_LOW = 8.0 / 3.0 * math.log(_Z)
 _F_HIGH = _F_LOW + 8.0 * _COULOMB
-#: Angles in units of m/E: d u (exp(-a u) + d exp(-3 a u)), Tsai (1974, 1977) as in the Geant manual.
-_A, _D = 0.625, 27.0
 
 
 @inline
@@ -50,7 +48,7 @@ def pairs_per_length(energy: float) -> float:
     """
     if energy < LEAST_ENERGY:
         return 0.0
-    return HIGH_ENERGY * _polynomial(min(energy, _E_HIGH)) / _polynomial(_E_HIGH)
+    return HIGH_ENERGY * _polynomial(min(energy, _E_HIGH)) / _AT_HIGH
 
 
 @inline
@@ -59,13 +57,21 @@ def _polynomial(energy: float) -> float:
     return float(_F[0] + x * (_F[1] + x * (_F[2] + x * (_F[3] + x * (_F[4] + x * _F[5])))))
 
 
+#: The fit at 100 GeV.
+_AT_HIGH = float(_polynomial(_E_HIGH))
+
+
 @inline
 def full_screening_share(u: float) -> float:
     """Part x of the energy for one of the two, of density 1 - 4/3 x (1 - x) (PDG review eq. 34.31).
 
-    The distribution function is a cubic in x - 1/2 with one real root.
+    The distribution function is a cubic in x - 1/2 with one real root: sinh(asinh(...)/3), here by the cube root of the
+    exponential of asinh.
     """
-    return 0.5 + 2.0 * math.sqrt(0.5) * math.sinh(math.asinh(1.75 * (u - 0.5) * math.sqrt(2.0)) / 3.0)
+    size = 1.75 * math.sqrt(2.0) * abs(u - 0.5)
+    root = exp(log(size + math.sqrt(1.0 + size * size)) / 3.0)
+    distance = math.sqrt(0.5) * (root - 1.0 / root)
+    return 0.5 + (distance if u > 0.5 else -distance)
 
 
 @inline
@@ -127,42 +133,3 @@ def draw_share(key: np.uint64, event_key: np.uint64, index: int, slot: int, ener
         if chance * most * (1.0 - 4.0 / 3.0 * share * (1.0 - share)) < spectrum(share, energy):
             return share
         slot += 1
-
-
-@inline
-def daughters(
-    px: float, py: float, pz: float, energy: float, share: float, first: float, second: float, which: float,
-    azimuth: float, momenta: NDArray[np.float64],
-) -> None:  # fmt: skip
-    """Momenta of positron and electron of a photon.
-
-    Both leave at angles u m/e to the photon, on opposite sides; u is a sum of two exponential numbers of length 1/a or
-    1/(3 a).
-
-    Parameters
-    ----------
-    px, py, pz, energy : float
-        Of the photon, not along the beam [GeV].
-    share : float
-        Part of the energy that the positron takes.
-    first, second, which, azimuth : float
-        Uniform random numbers.
-    momenta : (2, 3) float64
-        Written: of the positron and of the electron [GeV].
-    """
-    length = 1.0 / _A if which < 9.0 / (9.0 + _D) else 1.0 / (3.0 * _A)
-    u = -length * math.log(first * second) * ELECTRON_MASS
-    cos_turn, sin_turn = math.cos(2.0 * math.pi * azimuth), math.sin(2.0 * math.pi * azimuth)
-    pt = math.sqrt(px * px + py * py)
-    norm = math.sqrt(pt * pt + pz * pz)
-    cos_phi, sin_phi, cos_theta, sin_theta = px / pt, py / pt, pz / norm, pt / norm
-    for k in range(2):
-        e = energy * (share if k == 0 else 1.0 - share)
-        p = math.sqrt(max(e * e - ELECTRON_MASS * ELECTRON_MASS, 0.0))
-        along, across = p * math.cos(u / e), p * math.sin(u / e) * (1.0 if k == 0 else -1.0)
-        # axes across the photon: towards larger polar angle, and azimuthal
-        a, b = across * cos_turn, across * sin_turn
-        radial = along * sin_theta + a * cos_theta
-        momenta[k, 0] = radial * cos_phi - b * sin_phi
-        momenta[k, 1] = radial * sin_phi + b * cos_phi
-        momenta[k, 2] = along * cos_theta - a * sin_theta
