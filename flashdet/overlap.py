@@ -16,6 +16,7 @@ from queue import Empty, Full, Queue
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
+from flashdet.errors import CardError
 from flashdet.event import EventBatch
 from flashdet.pipeline import Pipeline, Result
 
@@ -89,7 +90,14 @@ def results(batches: Iterable[EventBatch], pipeline: Pipeline, threads: int) -> 
     Yields
     ------
     Result
+
+    Raises
+    ------
+    CardError
+        There is no such number of threads.
     """
+    if threads < 1:
+        raise CardError(f"threads={threads}; allowed: 1 or more")
     if threads == 1:
         yield from map(pipeline.run, batches)
         return

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from operator import index
 
 import numpy as np
+
+from flashdet.errors import CardError
 
 
 def stream_key(seed: int, name: str) -> np.uint64:
@@ -30,12 +33,16 @@ def stream_key(seed: int, name: str) -> np.uint64:
 
     Raises
     ------
-    ValueError
-        The seed is out of range.
+    CardError
+        The seed is no whole number in range.
     """
-    if not 0 <= seed < 2**64:
-        raise ValueError(f"seed {seed} is out of range; allowed: 0 to 2**64 - 1")
-    digest = hashlib.sha256(seed.to_bytes(8, "little") + name.encode()).digest()
+    try:
+        number = index(seed)
+    except TypeError:
+        number = -1
+    if not 0 <= number < 2**64:
+        raise CardError(f"seed {seed!r}; allowed: whole numbers from 0 to 2**64 - 1")
+    digest = hashlib.sha256(number.to_bytes(8, "little") + name.encode()).digest()
     return np.uint64(int.from_bytes(digest[:8], "little"))
 
 

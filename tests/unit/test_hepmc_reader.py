@@ -193,3 +193,8 @@ def test_keys_do_not_depend_on_trees_passed_over(inputs):
     for first in (1, 6, 8):
         assert read(*inputs, first=first)["event"]["key"].tolist() == whole[first:].tolist()
     assert len(set(whole.tolist())) == len(whole)
+
+
+def test_users_are_told_to_let_generators_write_hepmc():
+    with pytest.raises(InputError, match="let them write HepMC to a file, or to standard output"):
+        open_events(["pythia:my.cmnd"])

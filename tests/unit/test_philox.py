@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from flashdet.errors import CardError
 from flashdet.kernels import philox
 from flashdet.kernels.jit import kernel
 from flashdet.rng import Draw, stream_key
@@ -172,5 +173,7 @@ def test_streams_of_seeds_and_names_differ():
     keys = {int(stream_key(seed, name)) for seed in range(50) for name in ("tof", "itof", "otof", "rich", "tracking")}
     assert len(keys) == 250
     assert Draw.of(1, "otof").key == stream_key(1, "otof")
-    with pytest.raises(ValueError, match="out of range"):
-        stream_key(-1, "tof")
+    for seed in (-1, 2**64, 1.5, "1"):
+        with pytest.raises(CardError, match="whole numbers from 0 to"):
+            stream_key(seed, "tof")
+    assert stream_key(np.int64(3), "tof") == stream_key(3, "tof")

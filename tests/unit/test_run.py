@@ -272,3 +272,12 @@ def test_simulate_gives_the_same_as_a_job():
 def test_settings_for_a_loaded_card_are_refused():
     with pytest.raises(CardError, match="a loaded card cannot be changed"):
         simulate(all_events(), Card.load("card.yaml"), overrides=["stages.dummy.width=40 ps"])
+
+
+@pytest.mark.parametrize("threads", [0, -2])
+def test_a_number_of_threads_that_cannot_be(threads):
+    with pytest.raises(CardError, match=f"threads={threads}; allowed: 1 or more"):
+        simulate("in.hepmc", "card.yaml", threads=threads)
+    with pytest.raises(CardError, match=f"threads={threads}; allowed: 1 or more"):
+        run(job(threads=threads))
+    assert not list(Path().glob("*.root*"))

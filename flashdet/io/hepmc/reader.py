@@ -24,6 +24,10 @@ from flashdet.io.hepmc.source import Source
 from flashdet.io.hepmc.window import Window
 
 _GUN = "gun:"
+#: Advice about inputs that are no files.
+_HINTS = {
+    "pythia": "generators do not run in here: let them write HepMC to a file, or to standard output and read '-'",
+}
 _ROOT_MAGIC = b"root"
 
 
@@ -89,7 +93,7 @@ class ChainReader:
         for name in self._inputs:
             if name != "-" and not name.startswith(_GUN) and not Path(name).is_file():
                 what = "it is a directory" if Path(name).is_dir() else "there is no such file"
-                raise InputError(what, name, "check the path")
+                raise InputError(what, name, _HINTS.get(name.partition(":")[0], "check the path"))
         if target_particles < 1:
             raise CardError(f"target_particles={target_particles}; allowed: 1 or more")
         self._window, self._ledger, self._target = window, ledger, target_particles
