@@ -181,16 +181,19 @@ def test_choice_of_particles(benchmark, batch):
 
 
 def write_file(path, trees):
-    with path.open("w+b") as file, rootfile.fixed_date():
-        root = rootfile.create(file, "{}")
-        write_trees(root.mkdir("DF_1", initial_directory_bytes=8192), trees, Scratch())
+    with path.open("w+b") as file:
+        root = rootfile.RootFile(file, "{}")
+        directory = root.mkdir("DF_1")
+        write_trees(directory, trees, Scratch())
+        directory.close()
         root.close()
     return path.stat().st_size
 
 
 def write_with_uproot(path, trees):
-    with path.open("w+b") as file:
-        root = rootfile.create(file, "{}")
+    import uproot
+
+    with uproot.recreate(path, compression=uproot.ZSTD(1)) as root:
         for name, branches in trees.items():
             types = {k: "var * int32" if isinstance(v, Lists) else (v.dtype, v.shape[1:]) for k, v in branches.items()}
             tree = root.mktree(f"DF_1/{name}", types, counter_name=lambda branch: f"{branch}_size")

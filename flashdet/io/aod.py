@@ -33,8 +33,6 @@ Branches = dict[str, Any]
 _PION_MASS = SPECIES_MASS[SPECIES.index("pion")]
 #: Kinds of tables with a time of the collision.
 _EVENT_TIMES = ("tof_event", "event_time_event")
-#: Room for the names of the trees of a directory, so that uproot does not move its listing again and again.
-_LISTING_BYTES = 8192
 
 
 class AodWriter(Writer):
@@ -53,22 +51,19 @@ class AodWriter(Writer):
         self._written = tuple(header["tables"])
         self._scratch = Scratch()
         self._pool = ThreadPoolExecutor(self.setup.threads, "flashdet-zip") if self.setup.threads > 1 else None
-        with rootfile.fixed_date():
-            self._root = rootfile.create(self._file, header_text(header))
+        self._root = rootfile.RootFile(self._file, header_text(header))
 
     def _write_chunk(self, batch: EventBatch) -> None:
         check_alignment(batch, self._written, self.setup)
         self._n_frames += 1
         trees = build_trees(batch, self.setup, self._written, self._n_frames, self._n_crossings)
         self._n_crossings += batch.n_events
-        with rootfile.fixed_date():
-            self._root.mkdir(f"DF_{self._n_frames}", initial_directory_bytes=_LISTING_BYTES)
-            directory = self._root[f"DF_{self._n_frames}"]
-            write_trees(directory, trees, self._scratch, self.setup.compression, self._pool)
+        directory = self._root.mkdir(f"DF_{self._n_frames}")
+        write_trees(directory, trees, self._scratch, self.setup.compression, self._pool)
+        directory.close()
 
     def _finish(self) -> None:
-        with rootfile.fixed_date():
-            self._root.close()
+        self._root.close()
         self._abandon()
 
     def _abandon(self) -> None:

@@ -24,9 +24,12 @@ class Chunk:
     ----------
     columns : mapping of str to sequence of str
         Columns to keep by table; others are passed over.
+    expected : mapping of str to int, optional
+        Rows by table for which there is memory from the start. What is not used costs no page.
     """
 
-    def __init__(self, columns: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, columns: Mapping[str, Sequence[str]], expected: Mapping[str, int] | None = None) -> None:
+        self._expected = dict(expected or {})
         self._columns = {table: tuple(names) for table, names in columns.items()}
         self._memory: dict[str, dict[str, NDArray[Any]]] = {table: {} for table in columns}
         self._ends: dict[str, list[NDArray[np.int64]]] = {table: [] for table in columns}
@@ -70,8 +73,8 @@ class Chunk:
 
     def _grow(self, table: str, n_rows: int) -> None:
         """Make room for so many rows; those that are there stay."""
-        # powers of two: chunks of about the same size do not move again and again
-        self._room[table] = 1 << n_rows.bit_length()
+        # half as much again: chunks of about the same size do not move again and again
+        self._room[table] = max(self._expected.get(table, 0), n_rows + n_rows // 2) + 1
         n_kept, memory = self._rows[table], self._memory[table]
         for column, (dtype, shape) in zip(self._columns[table], self._kinds[table], strict=True):
             larger = np.empty((self._room[table], *shape), np.float32 if dtype == np.float64 else dtype)

@@ -46,8 +46,7 @@ class NanoWriter(Writer):
     def _begin(self, header: dict[str, Any], first: EventBatch | None) -> None:
         self._written = tuple(header["tables"])
         self._tree, self._scratch = Tree(TREE, self.setup.compression), Scratch()
-        with rootfile.fixed_date():
-            self._root = rootfile.create(self._file, header_text(header))
+        self._root = rootfile.RootFile(self._file, header_text(header))
         if first is None or not first.n_events:
             none = (
                 {"event": np.empty(0, np.int64)} if first is None else build_branches(first, self.setup, self._written)
@@ -63,9 +62,8 @@ class NanoWriter(Writer):
         write_chunk(self._root, self._tree, buffer, 0, end)
 
     def _finish(self) -> None:
-        with rootfile.fixed_date():
-            add_trees(self._root, [self._tree])
-            self._root.close()
+        add_trees(self._root, [self._tree])
+        self._root.close()
 
 
 def build_branches(batch: EventBatch, setup: OutputSetup, written: tuple[str, ...]) -> dict[str, Any]:

@@ -191,7 +191,7 @@ class Writer(ABC):
         if self._chunk is None:
             self._chunk = self._first_chunk(batch)
         for name, given in self._given.items():
-            if batch[name].keys() != given or batch.weight_names != self._weight_names:
+            if frozenset(batch[name]) != given or batch.weight_names != self._weight_names:
                 raise ColumnError("the batches differ in their columns or weight names", name)
         batch = self._prune(batch)
         # rows that count are those of the batch, whether their table is written or not
@@ -212,7 +212,11 @@ class Writer(ABC):
         self._weight_names = batch.weight_names
         for name in self._tables:
             self.left_out |= {f"{name}.{column}": how for column, how in self.setup.left_out(batch[name]).items()}
-        return Chunk({name: self.setup.kept(batch[name]) for name in self._tables})
+        # memory for as many rows as a full chunk will have if all batches are like this one
+        filled = max([batch[name].n_rows / rows for name, rows in CHUNK_ROWS.items() if name in batch], default=0.0)
+        times = 1.1 / filled if 0.0 < filled < 1.0 else 1.0
+        expected = {name: int(times * batch[name].n_rows) for name in self._tables}
+        return Chunk({name: self.setup.kept(batch[name]) for name in self._tables}, expected)
 
     def _prune(self, batch: EventBatch) -> EventBatch:
         """Leave out the generated particles that are not wanted."""

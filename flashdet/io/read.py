@@ -152,6 +152,9 @@ def _read_root(path: Path) -> tuple[EventBatch, dict[str, Any]]:
 def _root_header(root: Any, path: Path) -> dict[str, Any]:
     from flashdet.io.rootfile import HEADER
 
+    missing = root.file.fEND - path.stat().st_size
+    if missing > 0:
+        raise InputError(f"is damaged: {missing} bytes are missing at its end", str(path))
     if HEADER not in root.keys(cycle=False):
         raise InputError("was not written by FlashDet", str(path), hint=f"it has no object {HEADER!r}")
     header: dict[str, Any] = json.loads(str(root[HEADER]))

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from flashdet.io.rootstream import KEY, KEY_VERSION, NO_DATE, array_head, named, of_class, text_of, versioned
 from flashdet.kernels.jit import bare_kernel
 from flashdet.kernels.memory import store_big32, store_big64
 
-_BYTE_COUNT, _NEW_CLASS = 0x4000_0000, 0xFFFF_FFFF
-#: Bits of a TObject: on the heap and not deleted; and what TTree and TBranch add (kMustCleanup, kDoNotUseBufferMap).
-_ON_HEAP, _MUST_CLEANUP, _NO_BUFFER_MAP = 0x0300_0000, 0x8, 0x0040_0000
+#: Bits that TTree and TBranch add to those of a TObject (kMustCleanup, kDoNotUseBufferMap).
+_MUST_CLEANUP, _NO_BUFFER_MAP = 0x8, 0x0040_0000
 #: Leaf class, letter of the leaf and format of its least and largest value, by dtype.
 _LEAVES = {
     np.dtype(np.bool_): ("O", "??"),
@@ -36,10 +36,7 @@ _LEAVES = {
     np.dtype(np.float32): ("F", "ff"),
     np.dtype(np.float64): ("D", "dd"),
 }
-KEY = struct.Struct(">ihiIhhqq")
 BASKET = struct.Struct(">HiiiiB")
-#: Version of a key with 64-bit positions; the date of a key that bears none.
-KEY_VERSION, NO_DATE = 1004, 0
 BUFFER_SIZE = 32_000
 #: An empty TObjArray, and the TIOFeatures of a branch and of a tree.
 _EMPTY_ARRAY = bytes.fromhex("40000015 0003 0001 00000000 03000000 00 00000000 00000000")
@@ -62,32 +59,6 @@ class Branch(NamedTuple):
     def dtype(self) -> np.dtype[Any]:
         """Type of its numbers."""
         return np.dtype(self.letter)
-
-
-# --- streamed objects ------------------------------------------------------------------------------------------------
-def _text(text: str) -> bytes:
-    raw = text.encode()
-    return (bytes([len(raw)]) if len(raw) < 255 else struct.pack(">BI", 255, len(raw))) + raw
-
-
-def _versioned(version: int, body: bytes) -> bytes:
-    """Body of a class behind its byte count and version."""
-    return struct.pack(">IH", (len(body) + 2) | _BYTE_COUNT, version) + body
-
-
-def _of_class(name: str, body: bytes) -> bytes:
-    """Object in an array, behind the name of its class."""
-    tagged = struct.pack(">I", _NEW_CLASS) + name.encode() + b"\0" + body
-    return struct.pack(">I", len(tagged) | _BYTE_COUNT) + tagged
-
-
-def _named(name: str, title: str, bits: int) -> bytes:
-    return _versioned(1, struct.pack(">HII", 1, 0, bits | _ON_HEAP) + _text(name) + _text(title))
-
-
-def _array_head(n: int) -> bytes:
-    """TObject, empty name, length and lower bound of a TObjArray."""
-    return struct.pack(">HIIBii", 1, 0, _ON_HEAP, 0, n, 0)
 
 
 # --- form of a tree --------------------------------------------------------------------------------------------------
@@ -139,7 +110,7 @@ class Heads:
 @functools.lru_cache(maxsize=256)
 def heads_of(tree: str, branches: tuple[Branch, ...]) -> Heads:
     """Keys of the baskets of a tree: numbers that depend on the content are zero."""
-    names = [_text("TBasket") + _text(b.name) + _text(tree) for b in branches]
+    names = [text_of("TBasket") + text_of(b.name) + text_of(tree) for b in branches]
     lengths = [KEY.size + len(n) + BASKET.size for n in names]
     raw = b"".join(
         KEY.pack(0, KEY_VERSION, 0, NO_DATE, length, 0, 0, 0) + name + BASKET.pack(3, BUFFER_SIZE, 0, 0, 0, 0)
@@ -252,7 +223,7 @@ def _leaf(branch: Branch, counter_place: int) -> tuple[str, bytes]:
     letter, limits = _LEAVES[branch.dtype]
     shape = "".join(f"[{n}]" for n in branch.shape)
     title = branch.name + (f"[{branch.counter}]" if branch.counter else "") + shape
-    body = _named(branch.name, title, 0) + struct.pack(
+    body = named(branch.name, title, 0) + struct.pack(
         ">iii??I",
         math.prod(branch.shape),
         branch.dtype.itemsize,
@@ -261,7 +232,7 @@ def _leaf(branch: Branch, counter_place: int) -> tuple[str, bytes]:
         letter.islower(),
         counter_place,
     )
-    return f"TLeaf{letter.upper()}", _versioned(1, _versioned(2, body) + struct.pack(">" + limits, 0, 0))
+    return f"TLeaf{letter.upper()}", versioned(1, versioned(2, body) + struct.pack(">" + limits, 0, 0))
 
 
 @functools.lru_cache(maxsize=256)
@@ -269,11 +240,11 @@ def form(name: str, branches: tuple[Branch, ...], n_baskets: int) -> Form:
     """Streamed form of a tree. References to leaves count bytes from the start of the tree's key."""
     before = b"".join(
         (
-            _named(name, name, _MUST_CLEANUP),
+            named(name, name, _MUST_CLEANUP),
             # TAttLine, TAttFill and TAttMarker as ROOT sets them
-            _versioned(2, struct.pack(">hhh", 602, 1, 1)),
-            _versioned(2, struct.pack(">hh", 0, 1001)),
-            _versioned(2, struct.pack(">hhf", 1, 1, 1.0)),
+            versioned(2, struct.pack(">hhh", 602, 1, 1)),
+            versioned(2, struct.pack(">hh", 0, 1001)),
+            versioned(2, struct.pack(">hhf", 1, 1, 1.0)),
         )
     )
     head = b"".join(
@@ -286,8 +257,8 @@ def form(name: str, branches: tuple[Branch, ...], n_baskets: int) -> Form:
             FEATURES,
         )
     )
-    key_length = KEY.size + len(_text("TTree")) + 2 * len(_text(name))
-    start = 6 + len(head) + 6 + len(_array_head(0))
+    key_length = KEY.size + len(text_of("TTree")) + 2 * len(text_of(name))
+    start = 6 + len(head) + 6 + len(array_head(0))
     streamed: list[bytes] = []
     leaves: dict[str, int] = {}
     places: list[list[int]] = []
@@ -297,10 +268,10 @@ def form(name: str, branches: tuple[Branch, ...], n_baskets: int) -> Form:
         places.append([start + found[0], start + found[1], (start + found[2]) * branch.is_counter])
         streamed.append(raw)
         start += len(raw)
-    array = _versioned(3, b"".join((_array_head(len(branches)), *streamed)))
-    references = _versioned(3, _array_head(len(branches)) + np.array(list(leaves.values()), ">u4").tobytes())
+    array = versioned(3, b"".join((array_head(len(branches)), *streamed)))
+    references = versioned(3, array_head(len(branches)) + np.array(list(leaves.values()), ">u4").tobytes())
     # no aliases, indices, friends, user information, references of branches
-    raw = _versioned(20, b"".join((head, array, references, bytes(28))))
+    raw = versioned(20, b"".join((head, array, references, bytes(28))))
     return Form(raw, 6 + len(before), np.array(places, np.int64).reshape(-1, 3))
 
 
@@ -309,16 +280,16 @@ def _branch(branch: Branch, counter: int, n_baskets: int) -> tuple[bytes, int, t
     letter, _ = _LEAVES[branch.dtype]
     shape = "".join(f"[{n}]" for n in branch.shape)
     title = f"{branch.name}{f'[{branch.counter}]' if branch.counter else ''}{shape}/{letter}"
-    before = _named(branch.name, title, _NO_BUFFER_MAP) + _versioned(2, struct.pack(">hh", 0, 1001))
+    before = named(branch.name, title, _NO_BUFFER_MAP) + versioned(2, struct.pack(">hh", 0, 1001))
     # at least one basket and the row after it, so that ROOT knows how many rows the last basket has
     capacity = max(n_baskets + 1, 2)
     zeros = (0,) * capacity
     arrays = arrays_of(capacity).pack(1, *zeros, 1, *zeros, 1, *zeros, 0)
     numbers = BRANCH_NUMBERS.pack(0, BUFFER_SIZE, 0, n_baskets, 0, FEATURES, 0, capacity, 0, 0, 0, 0, 0)
-    leaf = _of_class(*_leaf(branch, counter))
-    leaves = _versioned(3, _array_head(1) + leaf)
+    leaf = of_class(*_leaf(branch, counter))
+    leaves = versioned(3, array_head(1) + leaf)
     body = b"".join((before, numbers, _EMPTY_ARRAY, leaves, _EMPTY_ARRAY, arrays))
-    raw = _of_class("TBranch", _versioned(13, body))
+    raw = of_class("TBranch", versioned(13, body))
     # byte count, tag and class name; byte count and version of TBranch
     first = 4 + 4 + len(b"TBranch\0") + 6
     of_leaf = first + len(before) + BRANCH_NUMBERS.size + len(_EMPTY_ARRAY) + len(leaves) - len(leaf)

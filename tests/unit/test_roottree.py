@@ -30,10 +30,12 @@ def content():
 
 
 def write(path, trees, pool=None, directories=1, compression="fast"):
-    with path.open("w+b") as file, rootfile.fixed_date():
-        root = rootfile.create(file, "{}")
+    with path.open("w+b") as file:
+        root = rootfile.RootFile(file, "{}")
         for i in range(directories):
-            write_trees(root.mkdir(f"DF_{i}"), trees, Scratch(), compression, pool)
+            directory = root.mkdir(f"DF_{i}")
+            write_trees(directory, trees, Scratch(), compression, pool)
+            directory.close()
         root.close()
     return path.read_bytes()
 
@@ -142,8 +144,8 @@ def test_trees_of_several_chunks(tmp_path, compression):
         lists = {k: Lists(offsets, v, "nHit") for k, v in (("a", values), ("b", with_gaps), ("c", flags))}
         chunks.append({"nHit": np.diff(offsets).astype(np.int32), **lists, "x": rng.normal(size=n)})
     tree, scratch = Tree("Events", compression), Scratch()
-    with (tmp_path / "o.root").open("w+b") as file, rootfile.fixed_date():
-        root = rootfile.create(file, "{}")
+    with (tmp_path / "o.root").open("w+b") as file:
+        root = rootfile.RootFile(file, "{}")
         for chunk in chunks:
             rows = tree.prepare(chunk)
             buffer = scratch.take(rows.room)
