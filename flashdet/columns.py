@@ -152,10 +152,10 @@ TRACK = _table(
 )
 
 #: Column that `decay` adds to the track table.
-TRACK_DECAY = _table(
+TRACK_END = _table(
     "track",
     (
-        "decay_path_true", "f8", "cm", "path from production to the decay in flight, if nothing stops it", (), "stable",
+        "end_path_true", "f8", "cm", "path from production to the decay in flight or to an absorber", (), "neither",
     ),
 )  # fmt: skip
 

@@ -39,7 +39,7 @@ _MAKERS = {
         "propagate": (*declared.CHARGED, *declared.EVENT_PROPAGATE),
         "tracking": declared.TRACK,
         "vertex": (*declared.VERTEX, *declared.TRACK_VERTEX),
-        "decay": declared.TRACK_DECAY,
+        "decay": declared.TRACK_END,
         "tof": (*declared.TOF, *declared.TOF_EVENT),
         "event_time": (*declared.EVENT_TIME, *declared.EVENT_TIME_EVENT, *declared.EVENT_TIME_START),
         "rich": declared.RICH,

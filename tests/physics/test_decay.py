@@ -51,7 +51,7 @@ def test_survival_to_each_detector(pipeline, code, p, ctau):
     mass = particle_table().mass[particle_table().find(np.array([code], np.int32))[0]]
     track = batch["track"]
     momentum = track["pt_true"] * np.cosh(track["eta_true"])
-    decayed = [track["decay_path_true"] < 19, track["decay_path_true"] < 85]
+    decayed = [track["end_path_true"] < 19, track["end_path_true"] < 85]
     for tof, radius, early in zip(("itof", "otof"), (19.0, 85.0), decayed, strict=True):
         seen = batch[tof]["has_signal"]
         expected = np.exp(-radius * np.cosh(track["eta_true"]) * mass / (momentum * ctau)).mean()
@@ -60,7 +60,7 @@ def test_survival_to_each_detector(pipeline, code, p, ctau):
         assert seen.mean() == pytest.approx(expected, abs=4 * error + 0.04 * -math.log(expected) * expected)
         assert not (seen & early).any()
     # what decayed before the inner detector does not come back in the outer one
-    assert not (batch["otof"]["has_signal"] & ~batch["itof"]["has_signal"] & (track["decay_path_true"] < 19)).any()
+    assert not (batch["otof"]["has_signal"] & ~batch["itof"]["has_signal"] & (track["end_path_true"] < 19)).any()
 
 
 def test_hyperons_do_not_make_the_event_late(card):
@@ -81,12 +81,48 @@ def test_stable_particles_and_random_numbers(pipeline):
     batch = pipeline.run(gun([11, 2212, -13, 1000010020], n_events=5, particles=5, pt=(1, 2), eta=(-1, 1))).batch
     track = batch["track"]
     is_muon = abs(track["pdg_true"]) == 13
-    np.testing.assert_array_equal(np.isnan(track["decay_path_true"]), ~is_muon)
+    np.testing.assert_array_equal(np.isnan(track["end_path_true"]), ~is_muon)
     tables = {name: table for name, table in batch.tables.items() if name in ("event", "particle", "charged")}
     plain = batch.copy()
     plain.tables = tables | {
-        "track": type(track)("track", track.offsets, {k: v for k, v in track.items() if k != "decay_path_true"})
+        "track": type(track)("track", track.offsets, {k: v for k, v in track.items() if k != "end_path_true"})
     }
     check_stage(Decay("decay", DecayConfig(), Setup(2.0)), plain)
     again = Decay("decay", DecayConfig(), Setup(2.0)).run(plain, Draw.of(5, "decay")).tables[0]
-    np.testing.assert_array_equal(again["decay_path_true"], track["decay_path_true"])
+    np.testing.assert_array_equal(again["end_path_true"], track["end_path_true"])
+
+
+WALL = """
+schema_version: 1
+detector: a wall before a disc
+magnetic_field: 2 T
+luts: alice3
+stages:
+  - kind: propagate
+  - kind: tracking
+  - {kind: decay, absorbers: {cylinder: {radius: 125 cm, half_length: 266 cm}}}
+  - {kind: tof, name: ftof, shape: {disc: {z: 370 cm, r_min: 15 cm, r_max: 100 cm}}, time_resolution: 20 ps,
+     decays: true, event_time: {method: truth_mass, spread: 1 ps}}
+"""
+
+
+def test_particles_end_at_absorbers(tmp_path):
+    """Behind the wall tracks of 0.4 to 0.9 GeV/c bend back to the axis and would reach the disc."""
+    path = tmp_path / "wall.yaml"
+    path.write_text(WALL)
+    events = gun([2212, -2212], n_events=30, particles=100, pt=(0.3, 0.9), eta=(0.8, 1.7))
+    with_wall = Pipeline(Card.load(path), seed=3).run(events).batch
+    without = Pipeline(Card.load(path, ["stages.ftof.decays=false"]), seed=3).run(events).batch
+    track = with_wall["track"]
+    # a circle through the axis: its chord is the radius of the wall; 0.299792458e-2 GeV/c per T and cm
+    diameter = 2 * track["pt_true"] / (2.0 * 0.299792458e-2)
+    with np.errstate(invalid="ignore"):
+        arc = diameter * np.arcsin(125 / diameter)
+    expected = np.where(
+        arc * np.sinh(track["eta_true"]) + track["vz_true"] <= 266, arc * np.cosh(track["eta_true"]), np.nan
+    )
+    np.testing.assert_allclose(track["end_path_true"], expected, rtol=1e-9)
+    stopped = ~np.isnan(expected)
+    assert 0.2 < stopped.mean() < 0.8
+    assert (without["ftof"]["has_signal"] & stopped).sum() > 50
+    np.testing.assert_array_equal(with_wall["ftof"]["has_signal"], without["ftof"]["has_signal"] & ~stopped)

@@ -31,8 +31,8 @@ Integers = NDArray[np.int64]
 
 #: Slots of the random numbers of a track.
 _SLOT_EFFICIENCY, _SLOT_TIME = 0, 1
-#: Particles of a block: what is known of them stays in the first cache.
-BLOCK = 128
+#: Particles of a block: what is known of them stays in the first two levels of cache.
+BLOCK = 256
 _U = np.uint64
 #: Where quantities start in the scratch array; LLVM makes vectors of loops over one array with known distances without
 #: asking whether parts of it overlap. Of all particles of the block: slope, curvature, shortest path. Of those
@@ -109,7 +109,7 @@ def make_hits(
     Parameters
     ----------
     track : mapping of str to array
-        Columns of the track table (the ``*_true`` ones and ``particle_index``, and ``decay_path_true`` for `decays`).
+        Columns of the track table (the ``*_true`` ones and ``particle_index``, and ``end_path_true`` for `decays`).
     offsets : (n_events + 1,) int64
         Rows of each event.
     event_key : (n_events,) uint64
@@ -127,7 +127,7 @@ def make_hits(
     draw : Draw
         Random numbers.
     decays : bool
-        Whether particles that decayed before the surface make no hit.
+        Whether particles that ended before the surface make no hit.
     out : HitColumns, optional
         Memory to fill.
 
@@ -143,7 +143,7 @@ def make_hits(
         np.empty(BLOCK, np.int64), np.empty((2, BLOCK), np.uint64), np.empty((3, BLOCK)),
     )  # fmt: skip
     truth = Truth(*(track[name] for name in Truth._fields))
-    alive = track["decay_path_true"] if decays else _NO_DECAYS
+    alive = track["end_path_true"] if decays else _NO_DECAYS
     _hit_kernel(
         offsets, event_key, truth, alive, float(bz), surfaces, pixels, response, float(efficiency), draw.key, work, out
     )

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from flashdet.columns import EVENT, EVENT_PROPAGATE, TOF, TOF_EVENT, TOF_TIMED, TRACK, TRACK_DECAY, for_stage, pick
+from flashdet.columns import EVENT, EVENT_PROPAGATE, TOF, TOF_EVENT, TOF_TIMED, TRACK, TRACK_END, for_stage, pick
 from flashdet.config import StageConfig
 from flashdet.event import EventBatch, Table
 from flashdet.rng import Draw
@@ -48,8 +48,8 @@ class TofConfig(StageConfig):
     efficiency: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Probability that a crossing makes a hit."""
     decays: bool = False
-    """Whether particles that decayed in flight before the detector make no hit; a stage of kind ``decay`` before this
-    one says where."""
+    """Whether particles that decayed in flight or were absorbed before the detector make no hit; a stage of kind
+    ``decay`` before this one says where."""
     mismatch: Mismatch | None = None
     """Hits of other particles in the place of the own one; without it every track has its own."""
     event_time: EventTimeConfig = EventTimeConfig()
@@ -95,7 +95,7 @@ class Tof(Stage):
         self._pixels = pack_pixels(config.pixels, config.shape)
         self._response = pack_response(config.time_resolution, config.tails, len(config.shape))
         self._is_shared = config.event_time.method == "shared"
-        reads = [*pick(EVENT, "key"), *pick(TRACK, *_MEASURED, *_TRUTH), *(TRACK_DECAY if config.decays else ())]
+        reads = [*pick(EVENT, "key"), *pick(TRACK, *_MEASURED, *_TRUTH), *(TRACK_END if config.decays else ())]
         if config.event_time.method == "truth":
             reads += [*pick(EVENT, "vt"), *pick(EVENT_PROPAGATE, "collision_time")]
         elif not self._is_shared:
