@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,19 +64,15 @@ def fit_core(values: NDArray[np.float64]) -> RobustFit | None:
     RobustFit or None
         None if the vectors do not span the space (fewer than d + 2 different ones, or a constant component).
     """
-    from scipy.stats import chi2
-
     n, d = values.shape
     if n < d + 2:
         return None
-    location = np.median(values, axis=0)
-    low, high = np.quantile(values, [0.15865525393145707, 0.8413447460685429], axis=0)
+    low, location, high = np.quantile(values, [0.15865525393145707, 0.5, 0.8413447460685429], axis=0)
     sigma = 0.5 * (high - low)
     if not (sigma > 0.0).all():
         return None
     covariance = _rank_correlation(values) * sigma[:, None] * sigma
-    cut = chi2.ppf(_KEPT, d)
-    factor = _KEPT / chi2.cdf(cut, d + 2)
+    cut, factor = _cut(d)
     n_kept = n
     for _ in range(_MAX_STEPS):
         try:
@@ -88,7 +85,8 @@ def fit_core(values: NDArray[np.float64]) -> RobustFit | None:
         if n_kept < d + 2:
             return None
         location = kept.mean(axis=0)
-        new = factor * np.cov(kept, rowvar=False)
+        centred = kept - location
+        new = factor / (n_kept - 1.0) * (centred.T @ centred)
         change = np.max(np.abs(inverse @ (new - covariance) @ inverse.T))
         covariance = new
         if change < _CONVERGED:
@@ -96,6 +94,15 @@ def fit_core(values: NDArray[np.float64]) -> RobustFit | None:
     if np.linalg.eigvalsh(covariance / np.sqrt(np.outer(np.diag(covariance), np.diag(covariance))))[0] < 1e-10:
         return None
     return RobustFit(location, covariance, n_kept, _errors(values - location, covariance, cut, factor))
+
+
+@cache
+def _cut(d: int) -> tuple[float, float]:
+    """Largest squared distance that is kept, and what the covariance of the kept is short of; asked for every cell."""
+    from scipy.stats import chi2
+
+    cut = float(chi2.ppf(_KEPT, d))
+    return cut, float(_KEPT / chi2.cdf(cut, d + 2))
 
 
 def _errors(

@@ -115,15 +115,23 @@ def pool_efficiency(
     """
     efficiency = np.zeros(found.shape)
     origin = np.full(found.shape, HOLE, np.uint8)
-    for e, t in np.ndindex(*found.shape):
-        for reach in range(REACH + 1):
-            window = (slice(max(e - reach, 0), e + reach + 1), slice(max(t - reach, 0), t + reach + 1))
-            n = generated[window].sum()
-            if n >= fewest:
-                efficiency[e, t] = found[window].sum() / n
-                origin[e, t] = MEASURED if reach == 0 else POOLED if generated[e, t] else EXTRAPOLATED
-                break
+    for reach in range(REACH + 1):
+        n = _squares(generated, reach)
+        new = (origin == HOLE) & (n >= max(fewest, 1))
+        efficiency[new] = _squares(found, reach)[new] / n[new]
+        origin[new] = MEASURED if reach == 0 else np.where(generated[new] > 0, POOLED, EXTRAPOLATED)
     return efficiency, origin
+
+
+def _squares(counts: NDArray[np.int64], reach: int) -> NDArray[np.int64]:
+    """Sum over the square around each cell, by sums of sums: exact, and the same time for any reach."""
+    total = np.zeros((counts.shape[0] + 1, counts.shape[1] + 1), np.int64)
+    total[1:, 1:] = counts.cumsum(axis=0).cumsum(axis=1)
+    (low_e, high_e), (low_t, high_t) = (
+        (np.maximum(np.arange(n) - reach, 0), np.minimum(np.arange(n) + reach + 1, n)) for n in counts.shape
+    )
+    rows = total[high_e] - total[low_e]
+    return np.asarray(rows[:, high_t] - rows[:, low_t])
 
 
 def fill_multiplicities(
