@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from flashdet.kernels.jit import inline
+from flashdet.kernels.jit import bare_kernel, inline
 
 Floats = NDArray[np.float64]
 
@@ -54,7 +54,7 @@ def scratch_sizes(sigma_prior: float, sigma_min: float) -> tuple[int, int]:
     return N_GRID + 2, int(2.0 * REACH * sigma_prior * math.sqrt(information) / min(_STEP, 1.0)) + 3
 
 
-@inline
+@bare_kernel
 def _add_peak(row: Floats, first: float, step: float, n: int, d: float, inverse: float, amplitude: float) -> None:
     """Add a Gaussian to a grid by recurrence: the ratio of neighbours changes by a constant factor."""
     reach = _CUT / math.sqrt(inverse)
@@ -72,7 +72,7 @@ def _add_peak(row: Floats, first: float, step: float, n: int, d: float, inverse:
         ratio *= change
 
 
-@inline
+@bare_kernel
 def _stretch(
     d: Floats, inverse: Floats, amplitude: Floats, n: int, sigma_prior: float
 ) -> tuple[float, float]:  # fmt: skip
@@ -127,7 +127,7 @@ def _to_edge(g0: float, g1: float, g2: float, g3: float, v: float) -> float:
     return slope / 24.0 + v * (middle + v * (slope / 2.0 + v * (bend / 6.0 + v * twist / 24.0)))
 
 
-@inline
+@bare_kernel
 def _edge_moments(weights: Floats, n: int, edge: float, side: int, origin: int) -> tuple[float, float, float]:
     """What the sums of `_moments` lack as integrals up to an edge above (`side` 1) or below (-1) the points summed."""
     last = math.floor(edge) if side > 0 else math.ceil(edge)
@@ -144,7 +144,7 @@ def _edge_moments(weights: Floats, n: int, edge: float, side: int, origin: int) 
     return e0, e1, _to_edge(w0 * x0, w1 * x, w2 * x2, w3 * x3, v)
 
 
-@inline
+@bare_kernel
 def _moments(weights: Floats, n: int, first: float, step: float) -> tuple[float, float]:
     """Mean and standard deviation of the density on a grid, within `_TRUST` standard deviations of the mean.
 
@@ -179,7 +179,7 @@ def _moments(weights: Floats, n: int, first: float, step: float) -> tuple[float,
     return first + step * mean, step * deviation
 
 
-@inline
+@bare_kernel
 def sum_on_grid(
     d: Floats, inverse: Floats, amplitude: Floats, n: int, sigma_prior: float,
     left_out: Floats, left_out_error: Floats, scratch: Floats,

@@ -21,7 +21,7 @@ def search(d, sigma, amplitude, prior=PRIOR, gaps=False):
     rows[:, :, used] = d.T, 1 / sigma.T**2, amplitude.T
     found = Mixture(used, *rows, np.empty((3, 0)), np.empty(0, np.int64))
     loo, loo_error = np.full((2, len(used)), np.nan)
-    memory = space(len(used), d.shape[1], prior, SIGMA_MIN)
+    memory = space(d.shape[1], prior, SIGMA_MIN)
     all_ = common_offset(found, (0, len(used)), (0, 0), len(d), (0.0, prior), 20, loo, loo_error, memory)
     if gaps:
         assert set(loo[~used]) == {all_[0]}
@@ -183,7 +183,7 @@ def test_further_components_count_like_hypotheses(n):
     first, more = np.ascontiguousarray(rows[:, :2]), np.ascontiguousarray(rows[:, 2])
     found = Mixture(np.ones(n, bool), *first, more, np.arange(n))
     other, other_error = np.empty((2, n))
-    memory = space(n, 3, PRIOR, SIGMA_MIN)
+    memory = space(3, PRIOR, SIGMA_MIN)
     again = common_offset(found, (0, n), (0, n), n, (0.0, PRIOR), 20, other, other_error, memory)
     # another starting point: the peaks of many are found to a hundredth of their width
     assert again == pytest.approx((offset, error), rel=1e-2)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from flashdet.kernels.arc import arc_to_cylinder
 from flashdet.kernels.gradients import path_to_cylinder, path_to_plane, variance
 from flashdet.kernels.helix import curvature
-from flashdet.kernels.jit import bare_kernel, kernel
+from flashdet.kernels.jit import bare_kernel
 from flashdet.stages.pid import (
     CHARGE,
     MASS,
@@ -32,7 +32,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 #: Tracks of a block: what is known of their hits stays in the first two levels of cache.
-BLOCK = 128
+BLOCK = 256
 _U = np.uint64
 #: Where quantities of the hits start in the scratch array (see :mod:`.hits`): parameters, radius or z of the surface,
 #: path, its gradient, inverse square of the rigidity, moments, expected time and error; 15 covariances.
@@ -160,16 +160,35 @@ def pulls(
         NaN where an input is.
     """
     n_sigma = np.empty((len(expected), len(time)))
-    variance = np.square(time_error) + np.square(event_time_error)
-    # one hypothesis at a time: columns of a table need not be copied into a matrix
-    for h in range(len(expected)):
-        _pull_kernel(time, event_time, variance, expected[h], expected_error[h], n_sigma[h])
+    _fill_timed(
+        time, time_error, time, event_time, event_time_error, expected, expected_error, n_sigma, np.empty_like(time)
+    )
     return n_sigma
+
+
+def _fill_timed(
+    time: Floats, time_error: Floats, path: Floats, event_time: Floats, event_time_error: Floats,
+    expected: Sequence[Floats] | Floats, expected_error: Sequence[Floats] | Floats, n_sigma: Floats, beta: Floats,
+) -> None:  # fmt: skip
+    """Fill `n_sigma` as :func:`pulls`, and velocities over that of light."""
+    _timed_kernel(
+        read_only(time), read_only(time_error), read_only(path), read_only(event_time), read_only(event_time_error),
+        tuple(map(read_only, expected)), tuple(map(read_only, expected_error)), np.empty(2 * BLOCK), n_sigma, beta,
+    )  # fmt: skip
+
+
+def read_only(column: Floats) -> Floats:
+    """The same numbers with one type for the compiler: columns of tables are read-only, new ones are not."""
+    if not column.flags.writeable:
+        return column
+    view = column.view()
+    view.flags.writeable = False
+    return view
 
 
 def timed_columns(
     time: Floats, time_error: Floats, path: Floats, event_time: Floats, event_time_error: Floats,
-    expected: Sequence[Floats] | Floats, expected_error: Sequence[Floats] | Floats,
+    expected: Sequence[Floats] | Floats, expected_error: Sequence[Floats] | Floats, out: Floats | None = None,
 ) -> dict[str, NDArray[Any]]:  # fmt: skip
     """Columns of a time-of-flight table that need the time of the collision.
 
@@ -179,15 +198,20 @@ def timed_columns(
         Measured times [ns] and path [cm].
     expected, expected_error : (n_species, n) float64, or a list of its rows
         Expected times [ns].
+    out : (n_species + 1, n) float64, optional
+        Memory for ``n_sigma_<species>`` and ``beta``.
 
     Returns
     -------
     dict of str to (n,) float64
         ``beta``, ``event_time``, ``event_time_error`` and ``n_sigma_<species>``.
     """
-    n_sigma = pulls(time, time_error, event_time, event_time_error, expected, expected_error)
+    if out is None:
+        out = np.empty((N_SPECIES + 1, len(time)))
+    n_sigma, beta = out[:N_SPECIES], out[N_SPECIES]
+    _fill_timed(time, time_error, path, event_time, event_time_error, expected, expected_error, n_sigma, beta)
     return {
-        "beta": path / (C_LIGHT * (time - event_time)),
+        "beta": beta,
         "event_time": event_time,
         "event_time_error": event_time_error,
         **by_species("n_sigma", n_sigma),
@@ -310,10 +334,24 @@ def _flight_kernel(
     return n_missed
 
 
-@kernel
-def _pull_kernel(
-    time: Floats, event_time: Floats, variance: Floats, expected: Floats, expected_error: Floats, n_sigma: Floats
+@bare_kernel
+def _timed_kernel(
+    time: Floats, time_error: Floats, path: Floats, event_time: Floats, event_time_error: Floats,
+    expected: tuple[Floats, ...], expected_error: tuple[Floats, ...], number: Floats, n_sigma: Floats, beta: Floats,
 ) -> None:  # fmt: skip
-    for i in range(len(time)):
-        total = variance[i] + expected_error[i] * expected_error[i]
-        n_sigma[i] = (time[i] - event_time[i] - expected[i]) / math.sqrt(total)
+    for begin in range(0, len(time), BLOCK):
+        n = min(BLOCK, len(time) - begin)
+        measured, start = time[begin : begin + n], event_time[begin : begin + n]
+        for i in range(_U(n)):
+            number[i] = measured[i] - start[i]
+        error, start_error = time_error[begin : begin + n], event_time_error[begin : begin + n]
+        for i in range(_U(n)):
+            number[i + _U(BLOCK)] = error[i] * error[i] + start_error[i] * start_error[i]
+        length, speed = path[begin : begin + n], beta[begin : begin + n]
+        for i in range(_U(n)):
+            speed[i] = length[i] / (C_LIGHT * number[i])
+        for h in range(len(expected)):
+            place, spread = expected[h][begin : begin + n], expected_error[h][begin : begin + n]
+            pull = n_sigma[h, begin : begin + n]
+            for i in range(_U(n)):
+                pull[i] = (number[i] - place[i]) / math.sqrt(number[i + _U(BLOCK)] + spread[i] * spread[i])

@@ -19,6 +19,7 @@ from flashdet.event import EventBatch, Table
 from flashdet.rng import Draw
 from flashdet.species import SPECIES
 from flashdet.stages.base import Setup, Stage, StageOutput
+from flashdet.stages.pid import N_SPECIES
 from flashdet.stages.tof.eventtime import EventTimeSearch, know_before, prior_columns
 from flashdet.stages.tof.flight import timed_columns
 from flashdet.stages.tof.timesearch import find_event_times, stack_hits
@@ -80,10 +81,13 @@ class EventTime(Stage):
             Table(self.name, track.offsets, own),
             Table.per_event(f"{self.name}_event", batch.n_events, per_event),
         ]
-        for layer in layers:
+        # one block for all numbers, which the allocator hands out in large pages
+        memory = np.empty((len(layers), N_SPECIES + 1, track.n_rows))
+        for layer, out in zip(layers, memory, strict=True):
             columns = timed_columns(
                 layer["time"], layer["time_error"], layer["path_length"], found.track_time, found.track_error,
                 [layer[f"expected_{name}"] for name in SPECIES], [layer[f"expected_error_{name}"] for name in SPECIES],
+                out,
             )  # fmt: skip
             tables.append(Table(layer.name, track.offsets, columns))
         n_without = int(np.count_nonzero(found.n_tracks == 0))

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flashdet.kernels.exponential import exp_minus
-from flashdet.kernels.jit import inline, kernel
+from flashdet.kernels.jit import bare_kernel
 from flashdet.kernels.offset import Mixture, Space, common_offset, space
 from flashdet.species import SPECIES, SPECIES_CHARGE
 from flashdet.stages.priors import Shares, fill_shares, pack_shares
 from flashdet.stages.tof.eventtime import EventTimeSearch, Prior
+from flashdet.stages.tof.flight import read_only
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -28,15 +29,19 @@ Integers = NDArray[np.int64]
 _CHI2_MAX = 60.0
 #: Hits alone count if their peaks may exceed this share of the highest peak of all hits of the track.
 _ALONE = 0.01
-#: Tracks in a block: its sums fit into the first cache.
-_BLOCK = 128
+#: Tracks in a block: its numbers stay in the first two levels of cache.
+_BLOCK = 256
 #: Tracks of the events that are described together: enough for the loops, few enough for the second cache.
 _CHUNK = 1000
-#: Rows of the sums of a block: of weights; peak and best height of a component; largest weight; number of hits;
-#: weighted sums of e, e^2, d, d e and d^2. After them, the weights of each layer, then d and e of each layer and
-#: hypothesis.
-_TOTAL, _PEAK, _BEST, _SHARPEST, _N_HITS, _SE, _SEE, _SD, _SDE, _SDD = range(10)
-_N_SUMS = 10
+_U = np.uint64
+#: Where numbers of the tracks of a block start in the scratch array; LLVM makes vectors of loops over one array with
+#: known distances without asking whether parts of it overlap. Sum of weights; peak and best height of a component;
+#: largest weight; number of hits; 1 for tracks that enter, else 0; weighted sums of e, e^2, d, d e and d^2; mean,
+#: information and height of a component. After them, the weights of each layer.
+_TOTAL, _PEAK, _BEST, _SHARPEST, _N_HITS, _USED, _SE, _SEE, _SD, _SDE, _SDD, _MEAN, _INVERSE, _HEIGHT = (
+    _U(i * _BLOCK) for i in range(14)
+)
+_N_NUMBERS = 14
 
 
 # --- physics ---------------------------------------------------------------------------------------------------------
@@ -113,27 +118,20 @@ def stack_hits(
     def columns(what: str) -> tuple[tuple[Floats, ...], ...]:
         if truth_mass:
             return tuple(
-                (_read_only(np.choose(track["species_true"], [layer[f"{what}_{name}"] for name in SPECIES])),)
+                (read_only(np.choose(track["species_true"], [layer[f"{what}_{name}"] for name in SPECIES])),)
                 for layer in layers
             )
-        return tuple(tuple(_read_only(layer[f"{what}_{name}"]) for name in names) for layer in layers)
+        return tuple(tuple(read_only(layer[f"{what}_{name}"]) for name in names) for layer in layers)
 
-    time, error = (tuple(_read_only(layer[what]) for layer in layers) for what in ("time", "time_error"))
+    time, error = (tuple(read_only(layer[what]) for layer in layers) for what in ("time", "time_error"))
     return Hits(
         time,
         error,
         columns("expected"),
         columns("expected_error"),
         shares,
-        *(_read_only(track[c]) for c in ("pt", "y")),
+        *(read_only(track[c]) for c in ("pt", "y")),
     )
-
-
-def _read_only(column: Floats) -> Floats:
-    """The same numbers with one type for the compiler: columns of tables are read-only, new ones are not."""
-    view = column.view()
-    view.flags.writeable = False
-    return view
 
 
 def find_event_times(offsets: Integers, hits: Hits, prior: Prior, config: EventTimeSearch) -> EventTimes:
@@ -172,15 +170,14 @@ def find_event_times(offsets: Integers, hits: Hits, prior: Prior, config: EventT
     mixture = Mixture(np.empty(capacity, np.bool_), d, inverse, amplitude, more, more_row)
     sigma_max = float(prior.error.max(initial=0.0)) or config.spread
     sigma_min = min(float(np.fmin.reduce(error, initial=sigma_max)) for error in hits.time_error) / math.sqrt(n_layers)
-    # rows that do not begin at the same place of a page: those would drive each other out of the cache
-    sums = np.empty((_N_SUMS + n_layers * (1 + 2 * n_hypotheses), _BLOCK + 8))
-    memory = space(capacity, n_hypotheses + n_alone, sigma_max, sigma_min)
+    number = np.empty((_N_NUMBERS + n_layers) * _BLOCK)
+    memory = space(n_hypotheses + n_alone, sigma_max, sigma_min)
     result = EventTimes(
         np.empty(n), np.empty(n), np.empty(n_events), np.empty(n_events), np.empty(n_events, np.int32)
     )  # fmt: skip
     _event_time_kernel(
         offsets, hits, odds, config.max_dca_xy, config.min_tracks, prior.time, prior.error, config.max_iterations,
-        mixture, share, sums, memory,
+        mixture, share, number, memory,
         result.track_time, result.track_error, result.time, result.error, result.n_tracks,
     )  # fmt: skip
     return result
@@ -207,73 +204,53 @@ def self_included_width(share: float) -> float:
 
 
 # --- kernel ----------------------------------------------------------------------------------------------------------
-# Loops over slices from 0 with few arrays each become vector instructions: more loops, but a third of the time of one
-# loop over tracks.
-@inline
+@bare_kernel
 def _select(
-    hits: Hits, begin: int, end: int, base: int, odds: float, max_dca_xy: float, mixture: Mixture, sums: Floats
-) -> None:  # fmt: skip
-    """Weights 1/sigma^2 of the hits (rows of `sums` from `_N_SUMS` on), their sum, peak, number; tracks that enter."""
-    n = end - begin
-    total, peak, sharpest, n_hits = sums[_TOTAL, :n], sums[_PEAK, :n], sums[_SHARPEST, :n], sums[_N_HITS, :n]
-    total[:], peak[:], sharpest[:], n_hits[:] = 0.0, 1.0, 0.0, 0.0
+    hits: Hits, begin: int, n: int, odds: float, max_dca_xy: float, number: Floats, used: NDArray[np.bool_]
+) -> None:
+    """Weights 1/sigma^2 of the hits of a block, their sum, peak, number; tracks that enter."""
+    for i in range(_U(n)):
+        number[i + _TOTAL], number[i + _PEAK], number[i + _SHARPEST], number[i + _N_HITS] = 0.0, 1.0, 0.0, 0.0
+        number[i + _BEST] = 0.0
     for layer in range(len(hits.time)):
-        time, sigma = hits.time[layer][begin:end], hits.time_error[layer][begin:end]
-        weight = sums[_N_SUMS + layer, :n]
-        for i in range(n):
-            weight[i] = 1.0 / (sigma[i] * sigma[i]) if time[i] == time[i] else 0.0
-        for i in range(n):
-            total[i] += weight[i]
-        for i in range(n):
-            n_hits[i] += 1.0 if weight[i] > 0.0 else 0.0
-        for i in range(n):
-            peak[i] *= odds * math.sqrt(weight[i]) if weight[i] > 0.0 else 1.0
-        for i in range(n):
-            sharpest[i] = max(sharpest[i], weight[i])
-    used, dca_xy = mixture.used[begin - base : end - base], hits.dca_xy[begin:end]
-    for i in range(n):
-        used[i] = (n_hits[i] > 0.0) & (abs(dca_xy[i]) < max_dca_xy)
+        time, sigma = hits.time[layer][begin : begin + n], hits.time_error[layer][begin : begin + n]
+        first = _U((_N_NUMBERS + layer) * _BLOCK)
+        for i in range(_U(n)):
+            is_hit = time[i] == time[i]
+            weight = 1.0 / (sigma[i] * sigma[i]) if is_hit else 0.0
+            number[i + first] = weight
+            number[i + _TOTAL] += weight
+            number[i + _N_HITS] += 1.0 if is_hit else 0.0
+            number[i + _PEAK] *= odds / sigma[i] if is_hit else 1.0
+            number[i + _SHARPEST] = max(number[i + _SHARPEST], weight)
+    dca_xy = hits.dca_xy[begin : begin + n]
+    for i in range(_U(n)):
+        number[i + _USED] = 1.0 if (number[i + _N_HITS] > 0.0) & (abs(dca_xy[i]) < max_dca_xy) else 0.0
+    for i in range(_U(n)):
+        used[i] = number[i + _USED] > 0.0
 
 
-@inline
-def _pair(hits: Hits, layer: int, h: int) -> int:
-    """Row of the sums with d of a layer under a hypothesis; that with e is the next."""
-    n_layers = len(hits.time)
-    return _N_SUMS + n_layers + 2 * (n_layers * h + layer)
-
-
-@inline
-def _sum_layers(hits: Hits, begin: int, end: int, h: int, sums: Floats) -> None:
+@bare_kernel
+def _sum_layers(hits: Hits, begin: int, n: int, h: int, number: Floats) -> None:
     """Sums over the hits of each track of weight times e, e^2, d, d e and d^2: see `_describe`."""
-    n = end - begin
-    for row in (_SE, _SEE, _SD, _SDE, _SDD):
-        sums[row, :n] = 0.0
-    se, see, sd, sde, sdd = sums[_SE, :n], sums[_SEE, :n], sums[_SD, :n], sums[_SDE, :n], sums[_SDD, :n]
+    for i in range(_U(n)):
+        number[i + _SE], number[i + _SEE], number[i + _SD], number[i + _SDE], number[i + _SDD] = 0.0, 0.0, 0.0, 0.0, 0.0
     for layer in range(len(hits.time)):
-        weight, time = sums[_N_SUMS + layer, :n], hits.time[layer][begin:end]
-        expected, error = hits.expected[layer][h][begin:end], hits.expected_error[layer][h][begin:end]
-        pair = _pair(hits, layer, h)
-        d, e = sums[pair, :n], sums[pair + 1, :n]
-        for i in range(n):
-            d[i] = time[i] - expected[i] if weight[i] > 0.0 else 0.0
-        for i in range(n):
-            e[i] = error[i] if weight[i] > 0.0 else 0.0
-        for i in range(n):
-            se[i] += weight[i] * e[i]
-        for i in range(n):
-            see[i] += weight[i] * e[i] * e[i]
-        for i in range(n):
-            sd[i] += weight[i] * d[i]
-        for i in range(n):
-            sde[i] += weight[i] * d[i] * e[i]
-        for i in range(n):
-            sdd[i] += weight[i] * d[i] * d[i]
+        time, first = hits.time[layer][begin : begin + n], _U((_N_NUMBERS + layer) * _BLOCK)
+        expected, error = hits.expected[layer][h][begin : begin + n], hits.expected_error[layer][h][begin : begin + n]
+        for i in range(_U(n)):
+            weight = number[i + first]
+            d = time[i] - expected[i] if weight > 0.0 else 0.0
+            e = error[i] if weight > 0.0 else 0.0
+            number[i + _SE] += weight * e
+            number[i + _SEE] += weight * e * e
+            number[i + _SD] += weight * d
+            number[i + _SDE] += weight * d * e
+            number[i + _SDD] += weight * d * d
 
 
-@inline
-def _describe(
-    hits: Hits, begin: int, end: int, base: int, h: int, mixture: Mixture, share: Floats, sums: Floats
-) -> None:  # fmt: skip
+@bare_kernel
+def _describe(n: int, share: Floats, number: Floats) -> None:
     """What all hits of each track together say under one hypothesis: a component of its mixture.
 
     The errors e_l of the expected times come from one momentum: the covariance of the differences d_l is
@@ -281,79 +258,76 @@ def _describe(
     normal with the information A = 1^T C^-1 1 and the mean B/A, B = 1^T C^-1 d; how badly they agree among themselves,
     d^T C^-1 d - B^2/A, tells hypotheses apart without any t.
     """
-    n = end - begin
-    _sum_layers(hits, begin, end, h, sums)
-    total, scale, se, moment = sums[_TOTAL, :n], sums[_SEE, :n], sums[_SE, :n], sums[_SD, :n]
-    sde, chi2, peak, best = sums[_SDE, :n], sums[_SDD, :n], sums[_PEAK, :n], sums[_BEST, :n]
-    first, last = begin - base, end - base
-    share, used = share[h, first:last], mixture.used[first:last]
-    d, inverse, amplitude = mixture.d[h, first:last], mixture.inverse[h, first:last], mixture.amplitude[h, first:last]
-    for i in range(n):
-        scale[i] = 1.0 / (1.0 + scale[i])
-    for i in range(n):
-        inverse[i] = total[i] - scale[i] * se[i] * se[i] if used[i] else 1.0
-    for i in range(n):
-        moment[i] -= scale[i] * se[i] * sde[i]
-    for i in range(n):
-        d[i] = moment[i] / inverse[i] if used[i] else 0.0
-    for i in range(n):
-        chi2[i] -= scale[i] * sde[i] * sde[i] + moment[i] * d[i]
-    for i in range(n):
+    for i in range(_U(n)):
+        is_used = number[i + _USED] > 0.0
+        se, sde = number[i + _SE], number[i + _SDE]
+        size = 1.0 + number[i + _SEE]
+        # A and B times size, and one division for both
+        information, moment = number[i + _TOTAL] * size - se * se, number[i + _SD] * size - se * sde
+        quotient = 1.0 / (size * information) if is_used else 0.0
+        scale, mean = information * quotient, moment * size * quotient
+        inverse = information * scale if is_used else 1.0
+        chi2 = number[i + _SDD] - scale * (sde * sde + moment * mean)
         # rounding may leave a vanishing chi2 below zero, of a lone hit for example
-        agree = exp_minus(0.5 * max(0.0, chi2[i])) if chi2[i] < _CHI2_MAX else 0.0
-        amplitude[i] = share[i] * peak[i] * math.sqrt(scale[i]) * agree
-    for i in range(n):
-        amplitude[i] = amplitude[i] if used[i] else 0.0
-    for i in range(n):
-        best[i] = max(best[i], amplitude[i])
+        agree = exp_minus(0.5 * max(0.0, chi2)) if chi2 < _CHI2_MAX else 0.0
+        height = share[i] * number[i + _PEAK] * math.sqrt(scale) * agree if is_used else 0.0
+        number[i + _MEAN], number[i + _INVERSE], number[i + _HEIGHT] = mean, inverse, height
+        number[i + _BEST] = max(number[i + _BEST], height)
 
 
-@inline
+@bare_kernel
 def _describe_alone(
-    hits: Hits, begin: int, end: int, base: int, odds: float, mixture: Mixture, share: Floats, k: int, sums: Floats
+    hits: Hits, begin: int, n: int, base: int, odds: float, mixture: Mixture, share: Floats, k: int, number: Floats
 ) -> int:  # fmt: skip
     """Further components where all hits together say little: each hit alone, the others being outliers."""
-    sharpest, n_hits, best = sums[_SHARPEST], sums[_N_HITS], sums[_BEST]
-    for i in range(end - begin):
-        row = begin - base + i
-        if not (n_hits[i] > 1.0 and odds * math.sqrt(sharpest[i]) > _ALONE * best[i] and mixture.used[row]):
+    for i in range(_U(n)):
+        sharpest, best = number[i + _SHARPEST], number[i + _BEST]
+        is_open = (number[i + _N_HITS] > 1.0) & (odds * math.sqrt(sharpest) > _ALONE * best)
+        if not (is_open and number[i + _USED] > 0.0):
             continue
+        at = begin + int(i)
         for layer in range(len(hits.time)):
-            weight = sums[_N_SUMS + layer, i]
+            weight = number[i + _U((_N_NUMBERS + layer) * _BLOCK)]
             if weight == 0.0:
                 continue
             for h in range(len(mixture.d)):
-                pair = _pair(hits, layer, h)
-                e = sums[pair + 1, i]
+                e = hits.expected_error[layer][h][at]
                 information = 1.0 / (1.0 / weight + e * e)
-                mixture.more[0, k], mixture.more[1, k] = sums[pair, i], information
-                mixture.more[2, k] = share[h, row] * odds * math.sqrt(information)
-                mixture.more_row[k] = row
+                mixture.more[0, k], mixture.more[1, k] = hits.time[layer][at] - hits.expected[layer][h][at], information
+                mixture.more[2, k] = share[h, at - base] * odds * math.sqrt(information)
+                mixture.more_row[k] = at - base
                 k += 1
     return k
 
 
-@inline
+@bare_kernel
 def _describe_chunk(
-    hits: Hits, base: int, top: int, odds: float, max_dca_xy: float, mixture: Mixture, share: Floats, sums: Floats
+    hits: Hits, base: int, top: int, odds: float, max_dca_xy: float, mixture: Mixture, share: Floats, number: Floats
 ) -> int:  # fmt: skip
     """Fill the mixtures of the tracks from `base` to `top`; return the number of further components."""
     n_more = 0
-    fill_shares(hits.pt[base:top], hits.shares, share, sums[_TOTAL])
+    fill_shares(hits.pt[base:top], hits.shares, share, number[:_BLOCK])
     for begin in range(base, top, _BLOCK):
-        end = min(top, begin + _BLOCK)
-        _select(hits, begin, end, base, odds, max_dca_xy, mixture, sums)
-        sums[_BEST] = 0.0
+        n, first = min(top - begin, _BLOCK), begin - base
+        _select(hits, begin, n, odds, max_dca_xy, number, mixture.used[first : first + n])
         for h in range(len(mixture.d)):
-            _describe(hits, begin, end, base, h, mixture, share, sums)
-        n_more = _describe_alone(hits, begin, end, base, odds, mixture, share, n_more, sums)
+            _sum_layers(hits, begin, n, h, number)
+            _describe(n, share[h, first : first + n], number)
+            d, inverse, amplitude = mixture.d[h, first:], mixture.inverse[h, first:], mixture.amplitude[h, first:]
+            for i in range(_U(n)):
+                d[i] = number[i + _MEAN]
+            for i in range(_U(n)):
+                inverse[i] = number[i + _INVERSE]
+            for i in range(_U(n)):
+                amplitude[i] = number[i + _HEIGHT]
+        n_more = _describe_alone(hits, begin, n, base, odds, mixture, share, n_more, number)
     return n_more
 
 
-@kernel
+@bare_kernel
 def _event_time_kernel(
     offsets: Integers, hits: Hits, odds: float, max_dca_xy: float, min_tracks: int, prior_time: Floats,
-    prior_error: Floats, max_iterations: int, mixture: Mixture, share: Floats, sums: Floats, memory: Space,
+    prior_error: Floats, max_iterations: int, mixture: Mixture, share: Floats, number: Floats, memory: Space,
     track_time: Floats, track_error: Floats, event_time: Floats, event_error: Floats, n_tracks: NDArray[np.int32],
 ) -> None:  # fmt: skip
     described, base, n_more, more_end = 0, 0, 0, 0
@@ -364,7 +338,7 @@ def _event_time_kernel(
             while described < len(event_time) and offsets[described + 1] - begin <= _CHUNK:
                 described += 1
             base, more_end = begin, 0
-            n_more = _describe_chunk(hits, base, offsets[described], odds, max_dca_xy, mixture, share, sums)
+            n_more = _describe_chunk(hits, base, offsets[described], odds, max_dca_xy, mixture, share, number)
         more_begin = more_end
         while more_end < n_more and mixture.more_row[more_end] < end - base:
             more_end += 1
