@@ -7,8 +7,7 @@ constraint from the beam spot: O(N) per pass. Weights are first those of a conve
 the bulk of the tracks, then the adaptive ones of R. Fruehwirth, W. Waltenberger and P. Vanlaer (Adaptive Vertex
 Fitting, J. Phys. G 34 (2007) N343): w = 1/(1 + exp((chi2 - cut^2)/(2 T))) with T lowered to 1, so that members have
 weights close to 1 and the covariance of the least-squares fit stays right.
-Helix geometry is in :mod:`flashdet.kernels.helix` and `gradients`; nothing here
-knows detectors or events' tables.
+The measurements are made in :mod:`flashdet.kernels.approach`; nothing here knows detectors or events' tables.
 """
 
 from __future__ import annotations
@@ -18,13 +17,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from flashdet.kernels.elementary import cosine_and_sine, exp
-from flashdet.kernels.gradients import bend
-from flashdet.kernels.helix import curvature, sinc_of, to_perigee
+from flashdet.kernels.approach import N_ROWS, N_WORK, Parameters, linearise
+from flashdet.kernels.elementary import exp
 from flashdet.kernels.jit import bare_kernel, inline, kernel
+from flashdet.kernels.scratch import LENGTH
 
-#: Values kept per track: d, z, (-sin, cos) of the azimuth, tgl (cos, sin), inverse covariance dd, dz, zz, weight.
-N_WORK = 10
 #: Bins of the search for the seed over +-5 sigma of the beam spot: 1.2 mm for the 6 cm of a collider.
 SEED_BINS = 500
 #: Passes with the convex loss, then one pass per temperature, then passes at temperature 1 until nothing moves.
@@ -58,74 +55,6 @@ def _invert3(
 
 
 @inline
-def _store(
-    work: Floats, i: int, d: float, z: float, cosine: float, sine: float, tgl: float, dd: float, dz: float, zz: float
-) -> None:
-    """Keep the linear measurement of one track with its inverse covariance."""
-    scale = 1.0 / (dd * zz - dz * dz)
-    work[i, 0], work[i, 1] = d, z
-    work[i, 2], work[i, 3] = -sine, cosine
-    work[i, 4], work[i, 5] = tgl * cosine, tgl * sine
-    work[i, 6], work[i, 7], work[i, 8] = zz * scale, -dz * scale, dd * scale
-
-
-@bare_kernel
-def _linearise(
-    params: Floats, cov: Floats, bz: float, x: float, y: float, z: float, first: int, last: int, work: Floats
-) -> None:
-    """Measurements of (d, z) relative to the point (x, y, z), with their covariance.
-
-    What `flashdet.kernels.gradients.closest_approach` and its gradients give, but with cosines and sines of sums in
-    place of angles, and without the zeros of the gradients: half the time.
-    """
-    dk = curvature(1.0, bz)
-    for i in range(first, last):
-        py, snp, tgl = params[i, 0], params[i, 3], params[i, 4]
-        k = params[i, 5] * dk
-        cos_alpha, sin_alpha = cosine_and_sine(params[i, 2])
-        cos_phi = math.sqrt(1.0 - snp * snp)
-        turn, d, s = to_perigee(
-            -py * sin_alpha - x, py * cos_alpha - y, cos_alpha * cos_phi - sin_alpha * snp,
-            sin_alpha * cos_phi + cos_alpha * snp, k,
-        )  # fmt: skip
-        # directions in the frame of the track: of the chord to the closest point, and there
-        half = 0.5 * turn
-        if abs(half) < 0.01:
-            # the next terms are below 2e-17; nearly all tracks come from close by
-            q = half * half
-            cos_half, sin_half = (
-                1.0 - q * (0.5 - q / 24.0 * (1.0 - q / 30.0)),
-                half * (1.0 - q / 6.0 * (1.0 - q / 20.0)),
-            )
-        else:
-            cos_half, sin_half = cosine_and_sine(half)
-        cos_mid, sin_mid = cos_phi * cos_half - snp * sin_half, snp * cos_half + cos_phi * sin_half
-        cos_end, sin_end = cos_mid * cos_half - sin_mid * sin_half, sin_mid * cos_half + cos_mid * sin_half
-        sinc_half = sinc_of(half, sin_half)
-        move_u, move_w = s * sinc_half * cos_mid, s * sinc_half * sin_mid
-        bend_u, bend_w = bend(cos_mid, sin_mid, cos_half, sinc_half, half, s)
-        inverse = -tgl / (1.0 + k * d)
-        # derivatives of d with respect to y (cos_end), snp and q/pt, and of z; that with respect to z is 1, to tgl s
-        d_snp = (move_w * sin_end + move_u * cos_end) / cos_phi
-        d_q = (bend_w * cos_end - bend_u * sin_end) * dk
-        z_y = sin_end * inverse
-        z_snp = (move_u * sin_end - move_w * cos_end + d) / cos_phi * inverse
-        z_q = (bend_u * cos_end + bend_w * sin_end + d * s) * dk * inverse
-        c = cov[i]
-        y_d, snp_d = cos_end * c[0] + d_snp * c[3] + d_q * c[10], cos_end * c[3] + d_snp * c[5] + d_q * c[12]
-        q_d, z_d = cos_end * c[10] + d_snp * c[12] + d_q * c[14], cos_end * c[1] + d_snp * c[4] + d_q * c[11]
-        tgl_d = cos_end * c[6] + d_snp * c[8] + d_q * c[13]
-        dd = cos_end * y_d + d_snp * snp_d + d_q * q_d
-        dz = z_y * y_d + z_d + z_snp * snp_d + s * tgl_d + z_q * q_d
-        zz = z_y * (z_y * c[0] + 2.0 * (c[1] + z_snp * c[3] + s * c[6] + z_q * c[10]))
-        zz += c[2] + 2.0 * (z_snp * c[4] + s * c[7] + z_q * c[11])
-        zz += z_snp * (z_snp * c[5] + 2.0 * (s * c[8] + z_q * c[12])) + s * (s * c[9] + 2.0 * z_q * c[13])
-        zz += z_q * z_q * c[14]
-        cosine, sine = cos_alpha * cos_end - sin_alpha * sin_end, sin_alpha * cos_end + cos_alpha * sin_end
-        _store(work, i, d, params[i, 1] + s * tgl - z, cosine, sine, tgl, dd, dz, zz)
-
-
-@inline
 def _residual(work: Floats, i: int, ux: float, uy: float, uz: float) -> tuple[float, float]:
     """Distances d and z of track i to the point (ux, uy, uz) relative to the reference point."""
     return (
@@ -156,25 +85,6 @@ def _weights(chi2: Floats, n: int, cut2: float, temperature: float) -> None:
             chi2[i] = 1.0 / math.sqrt(1.0 + chi2[i])
 
 
-@inline
-def _information(work: Floats, i: int) -> tuple[float, float, float, float, float, float]:
-    """Inverse covariance of the point as seen by track i alone (rank 2): H^T C^-1 H, packed."""
-    hx, hy, tx, ty = work[i, 2], work[i, 3], work[i, 4], work[i, 5]
-    dd, dz, zz = work[i, 6], work[i, 7], work[i, 8]
-    ax, ay = dd * hx - dz * tx, dd * hy - dz * ty
-    bx, by = dz * hx - zz * tx, dz * hy - zz * ty
-    return hx * ax - tx * bx, hx * ay - tx * by, hy * ay - ty * by, bx, by, zz
-
-
-@inline
-def _gradient(work: Floats, i: int) -> tuple[float, float, float]:
-    """Right-hand side of track i, H^T C^-1 (d, z)."""
-    d, z = work[i, 0], work[i, 1]
-    a = work[i, 6] * d + work[i, 7] * z
-    b = work[i, 7] * d + work[i, 8] * z
-    return work[i, 2] * a - work[i, 4] * b, work[i, 3] * a - work[i, 5] * b, b
-
-
 @bare_kernel
 def _sweep(
     work: Floats, first: int, last: int, point: Floats, cut2: float, temperature: float, beam: Floats, system: Floats,
@@ -196,17 +106,15 @@ def _sweep(
     for i in range(first, last):
         w = weights[i - first] if weights[i - first] >= 1e-12 else 0.0
         work[i, 9] = w
-        xx, xy, yy, xz, yz, zz = _information(work, i)
-        gx, gy, gz = _gradient(work, i)
-        m0 += w * xx
-        m1 += w * xy
-        m2 += w * yy
-        m3 += w * xz
-        m4 += w * yz
-        m5 += w * zz
-        r0 += w * gx
-        r1 += w * gy
-        r2 += w * gz
+        m0 += w * work[i, 10]
+        m1 += w * work[i, 11]
+        m2 += w * work[i, 12]
+        m3 += w * work[i, 13]
+        m4 += w * work[i, 14]
+        m5 += w * work[i, 15]
+        r0 += w * work[i, 16]
+        r1 += w * work[i, 17]
+        r2 += w * work[i, 18]
     system[0], system[1], system[2], system[3], system[4], system[5] = m0, m1, m2, m3, m4, m5
     system[6], system[7], system[8] = r0, r1, r2
 
@@ -278,11 +186,11 @@ def _distances(
     """Distance of each track to the vertex fitted without it, and its error: columns xy, z, error xy, error z."""
     for i in range(first, last):
         w = work[i, 9]
-        xx, xy, yy, xz, yz, zz = _information(work, i)
-        gx, gy, gz = _gradient(work, i)
-        xx, xy, yy = system[0] - w * xx, system[1] - w * xy, system[2] - w * yy
-        xx, xy, yy, xz, yz, zz = _invert3(xx, xy, yy, system[3] - w * xz, system[4] - w * yz, system[5] - w * zz)
-        gx, gy, gz = system[6] - w * gx, system[7] - w * gy, system[8] - w * gz
+        xx, xy, yy, xz, yz, zz = _invert3(
+            system[0] - w * work[i, 10], system[1] - w * work[i, 11], system[2] - w * work[i, 12],
+            system[3] - w * work[i, 13], system[4] - w * work[i, 14], system[5] - w * work[i, 15],
+        )  # fmt: skip
+        gx, gy, gz = system[6] - w * work[i, 16], system[7] - w * work[i, 17], system[8] - w * work[i, 18]
         dca[0, i], dca[1, i] = _residual(
             work, i, xx * gx + xy * gy + xz * gz, xy * gx + yy * gy + yz * gz, xz * gx + yz * gy + zz * gz
         )
@@ -298,7 +206,7 @@ def _distances(
 @kernel
 def fit_vertices(
     offsets: NDArray[np.int64],
-    params: Floats,
+    params: Parameters,
     cov: Floats,
     bz: float,
     beam_spot: Floats,
@@ -320,8 +228,8 @@ def fit_vertices(
     ----------
     offsets : (n_events + 1,) int64
         Rows of the events.
-    params : (n, 6) float64
-        y, z, alpha, snp, tgl, q_over_pt of the tracks [cm, cm, rad, 1, 1, 1/GeV].
+    params : Parameters
+        Of the tracks.
     cov : (n, 15) float64
         Packed covariances of (y, z, snp, tgl, q_over_pt).
     bz : float
@@ -346,7 +254,8 @@ def fit_vertices(
         Out: distance in xy and z and their errors [cm], NaN without a vertex.
     """
     cut2 = cut * cut
-    work, weights = np.empty((len(params), N_WORK)), np.empty(len(params))
+    n = len(params.y)
+    work, weights, p = np.empty((n, N_WORK)), np.empty(n), np.empty(N_ROWS * LENGTH)
     histogram = np.zeros(SEED_BINS)
     system, beam, point, v = np.empty(9), np.empty(6), np.empty(3), np.empty(6)
     for event in range(len(offsets) - 1):
@@ -357,7 +266,7 @@ def fit_vertices(
         if last - first < max(min_tracks, 1):
             continue
         x, y, z = beam_spot[0], beam_spot[1], beam_spot[2]
-        _linearise(params, cov, bz, x, y, z, first, last, work)
+        linearise(params, cov, bz, x, y, z, first, last, p, work)
         _shift_beam(beam_spot, x, y, z, beam)
         point[0], point[1], point[2] = 0.0, 0.0, _seed_z(work, first, last, beam_spot[5], histogram)
         for _ in range(_CONVEX_PASSES):
@@ -369,7 +278,7 @@ def fit_vertices(
         for _ in range(_MAX_PASSES):
             if point[0] * point[0] + point[1] * point[1] > _STRAIGHT * _STRAIGHT:
                 x, y, z = x + point[0], y + point[1], z + point[2]
-                _linearise(params, cov, bz, x, y, z, first, last, work)
+                linearise(params, cov, bz, x, y, z, first, last, p, work)
                 _shift_beam(beam_spot, x, y, z, beam)
                 point[:] = 0.0
             _sweep(work, first, last, point, cut2, 1.0, beam, system, weights)

@@ -12,11 +12,12 @@ from pydantic import Field
 from flashdet.columns import TRACK, TRACK_VERTEX, VERTEX, for_stage
 from flashdet.config import AnyLength, Length, StageConfig, StrictModel
 from flashdet.event import EventBatch, Table
+from flashdet.kernels.approach import Parameters
 from flashdet.kernels.vertexfit import fit_vertices
 from flashdet.rng import Draw
 from flashdet.stages.base import Setup, Stage, StageOutput
 
-_READS = ("y", "z", "alpha", "snp", "tgl", "q_over_pt", "cov")
+_READS = (*Parameters._fields, "cov")
 #: Signs that the beam spot of the card does not describe the events: a vertex farther from it than this [sigma], or
 #: fewer than this part of at least so many tracks in the vertex (a narrow beam spot elsewhere keeps tracks out).
 _FAR = 6.0
@@ -78,7 +79,6 @@ class Vertex(Stage):
         """
         track = batch["track"]
         n, n_events = track.n_rows, track.n_events
-        params = np.column_stack([track[c] for c in _READS[:-1]]).astype(np.float64, copy=False)
         spot = self.config.beam_spot
         beam = np.array([spot.x, spot.y, spot.z, spot.sigma_x, spot.sigma_y, spot.sigma_z])
         position, cov = np.full((n_events, 3), np.nan), np.full((n_events, 6), np.nan)
@@ -86,8 +86,8 @@ class Vertex(Stage):
         contributor, dca = np.empty(n, np.bool_), np.empty((4, n))
         fit_vertices(
             track.offsets,
-            np.ascontiguousarray(params),
-            np.ascontiguousarray(track["cov"]),
+            Parameters(*(track[c] for c in Parameters._fields)),
+            track["cov"],
             float(self.setup.magnetic_field),
             beam,
             float(self.config.outlier_cut),

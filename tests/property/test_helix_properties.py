@@ -7,9 +7,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from flashdet.kernels import approach
 from flashdet.kernels import gradients as g
 from flashdet.kernels import helix as h
-from flashdet.kernels import vertexfit as v
+from flashdet.kernels.scratch import LENGTH
 
 POSITION = st.floats(-50.0, 50.0)
 ANGLE = st.floats(-math.pi, math.pi)
@@ -128,8 +129,9 @@ def test_measurements_of_the_vertex_fit_are_the_closest_approach(params, alpha, 
     assume(abs(1.0 + h.curvature(q, bz) * d) > 0.3)
     grad_d, grad_z, _ = g.closest_approach_gradients(y, alpha, snp, tgl, q, bz, d, s)
     dd, dz, zz = g.variance(grad_d, cov), g.covariance(grad_d, grad_z, cov), g.variance(grad_z, cov)
-    work = np.empty((1, v.N_WORK))
-    v._linearise(np.array([[y, z, alpha, snp, tgl, q]]), cov[None], bz, vx, vy, 0.7, 0, 1, work)
+    work, memory = np.empty((1, approach.N_WORK)), np.empty(approach.N_ROWS * LENGTH)
+    track = approach.Parameters(*(np.array([value]) for value in (y, z, alpha, snp, tgl, q)))
+    approach.linearise(track, cov[None], bz, vx, vy, 0.7, 0, 1, memory, work)
     found = work[0, :9]
     np.testing.assert_allclose(found[:2], [d, z_there - 0.7], rtol=1e-9, atol=1e-10)
     direction = [-math.sin(phi), math.cos(phi), tgl * math.cos(phi), tgl * math.sin(phi)]

@@ -14,9 +14,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from flashdet.kernels.helix import curvature, pseudorapidity, to_perigee, wrap_angle
-from flashdet.kernels.jit import kernel
+from flashdet.kernels.angles import arctangent2
+from flashdet.kernels.helix import curvature, pseudorapidity, to_perigee
+from flashdet.kernels.jit import bare_kernel, kernel
 from flashdet.kernels.philox import normals
+from flashdet.kernels.scratch import LENGTH, at
 from flashdet.species import SPECIES_PDG
 from flashdet.stages.codes import (
     ALL_SPECIES,
@@ -41,8 +43,9 @@ _FINAL = 1
 #: Row of the random numbers that belong to an event, not to a particle: no event has that many particles.
 _EVENT_INDEX = 0xFFFFFFFF
 _SPECIES_PDG = np.array(SPECIES_PDG, np.int64)
-#: Particles of a block of `fill`.
-_BLOCK = 256
+#: Rows of the memory of a block of `fill`: what is known, and what follows.
+_PX, _PY, _PZ, _VX, _VY, _VZ, _CHARGE, _PT, _ETA, _PHI, _ALPHA, _Y, _Z, _TGL, _Q = range(15)
+_TURN, _S, _IS_FAR, _N_ROWS = range(15, 19)
 
 
 class Limits(NamedTuple):
@@ -240,27 +243,76 @@ def _identify(
         charged.pdg[k], charged.species[k], charged.charge[k], charged.mass[k] = code, species, charge, mass
 
 
-@kernel
-def _bend(
-    start: int, stop: int, shift: int, row: Integers, particles: Particles, bz: float, charged: Charged
-) -> None:  # fmt: skip
-    """Momentum, production point and point of closest approach; parameters as in `_identify`."""
+@bare_kernel
+def _gather(start: int, m: int, shift: int, row: Integers, particles: Particles, charged: Charged, p: Floats) -> None:
+    """Momenta, production points and charges of the `m` chosen from `start` on; parameters as in `_identify`."""
     px, py, pz, vx, vy, vz = particles.px, particles.py, particles.pz, particles.vx, particles.vy, particles.vz
-    out_pt, out_tgl, out_q, out_y, out_z = charged.pt, charged.tgl, charged.q_over_pt, charged.y, charged.z
-    out_vx, out_vy, out_vz, out_alpha, out_phi = charged.vx, charged.vy, charged.vz, charged.alpha, charged.phi
-    for k in range(start + shift, stop + shift):
-        i = row[k - shift]
-        pt = math.sqrt(px[i] * px[i] + py[i] * py[i])
-        tgl, q_over_pt = pz[i] / pt, charged.charge[k] / pt
-        turn, y, s = to_perigee(vx[i], vy[i], px[i] / pt, py[i] / pt, curvature(q_over_pt, bz))
-        out_pt[k], out_tgl[k], out_q[k] = pt, tgl, q_over_pt
+    out_vx, out_vy, out_vz, charge = charged.vx, charged.vy, charged.vz, charged.charge
+    for j in range(m):
+        k = np.uint64(start) + np.uint64(j)
+        i, k = np.uint64(row[k]), k + np.uint64(shift)
+        p[at(_PX, j)], p[at(_PY, j)], p[at(_PZ, j)] = px[i], py[i], pz[i]
+        p[at(_VX, j)], p[at(_VY, j)], p[at(_VZ, j)], p[at(_CHARGE, j)] = vx[i], vy[i], vz[i], charge[k]
         out_vx[k], out_vy[k], out_vz[k] = vx[i], vy[i], vz[i]
-        out_y[k], out_z[k], out_alpha[k] = y, vz[i] + tgl * s, turn
-    for k in range(start + shift, stop + shift):
-        charged.eta[k] = pseudorapidity(out_tgl[k])
-    for k in range(start + shift, stop + shift):
-        phi = math.atan2(py[row[k - shift]], px[row[k - shift]])
-        out_phi[k], out_alpha[k] = phi, wrap_angle(phi + out_alpha[k])
+
+
+@bare_kernel
+def _bend(m: int, bz: float, p: Floats) -> None:
+    """Momentum and point of closest approach of a block; `flashdet.kernels.helix.to_perigee` tells how."""
+    dk = curvature(1.0, bz)
+    for j in range(m):
+        px, py, vx, vy = p[at(_PX, j)], p[at(_PY, j)], p[at(_VX, j)], p[at(_VY, j)]
+        pt = math.sqrt(px * px + py * py)
+        p[at(_PT, j)], p[at(_TGL, j)] = pt, p[at(_PZ, j)] / pt
+        q_over_pt = p[at(_CHARGE, j)] / pt
+        p[at(_Q, j)] = q_over_pt
+        k, cosine, sine = q_over_pt * dk, px / pt, py / pt
+        u, w = vx * cosine + vy * sine, vy * cosine - vx * sine
+        along, across = k * u, 1.0 + k * w
+        h = math.sqrt(along * along + across * across)
+        p[at(_Y, j)] = (k * (u * u + w * w) + 2.0 * w) / (1.0 + h)
+        # series of the arctangent for particles made near the axis, which is exact for no curvature
+        p[at(_IS_FAR, j)] = 0.0 if (across > 0.5) & (abs(along) < 0.01) else 1.0
+        slope = -along / across
+        q = slope * slope
+        series = 1.0 - q * (1.0 / 3.0 - q * (1.0 / 5.0 - q * (1.0 / 7.0 - q / 9.0)))
+        p[at(_TURN, j)], p[at(_S, j)] = slope * series, -u / across * series
+    for j in range(m):
+        if p[at(_IS_FAR, j)] != 0.0:
+            pt = p[at(_PT, j)]
+            p[at(_TURN, j)], _, p[at(_S, j)] = to_perigee(
+                p[at(_VX, j)], p[at(_VY, j)], p[at(_PX, j)] / pt, p[at(_PY, j)] / pt, p[at(_Q, j)] * dk
+            )
+    for j in range(m):
+        p[at(_PHI, j)] = arctangent2(p[at(_PY, j)], p[at(_PX, j)])
+    for j in range(m):
+        # off by one turn at most
+        angle = p[at(_PHI, j)] + p[at(_TURN, j)]
+        angle = angle - 2.0 * math.pi if angle > math.pi else angle
+        p[at(_ALPHA, j)] = angle + 2.0 * math.pi if angle < -math.pi else angle
+    for j in range(m):
+        p[at(_Z, j)] = p[at(_VZ, j)] + p[at(_TGL, j)] * p[at(_S, j)]
+        p[at(_ETA, j)] = pseudorapidity(p[at(_TGL, j)])
+
+
+@bare_kernel
+def _copy(m: int, start: int, p: Floats, row: int, out: Floats) -> None:
+    """Write a row of the block's memory."""
+    for j in range(m):
+        out[np.uint64(start) + np.uint64(j)] = p[at(row, j)]
+
+
+@bare_kernel
+def _write(m: int, start: int, p: Floats, charged: Charged) -> None:
+    """Columns of a block whose rows begin at `start`."""
+    _copy(m, start, p, _PT, charged.pt)
+    _copy(m, start, p, _ETA, charged.eta)
+    _copy(m, start, p, _PHI, charged.phi)
+    _copy(m, start, p, _ALPHA, charged.alpha)
+    _copy(m, start, p, _Y, charged.y)
+    _copy(m, start, p, _Z, charged.z)
+    _copy(m, start, p, _TGL, charged.tgl)
+    _copy(m, start, p, _Q, charged.q_over_pt)
 
 
 @kernel
@@ -293,15 +345,17 @@ def fill(
     stand_ins : (n_species,) int64
         Incremented: particles of another kind that use the LUT of a species.
     """
-    row, has_index = chosen.row, len(index) > 0
+    row, has_index, p = chosen.row, len(index) > 0, np.empty(_N_ROWS * LENGTH)
     for event in range(len(offsets) - 1):
         first, last = chosen.offsets[event], chosen.offsets[event + 1]
         shift = place[event] - first
         # blocks stay in the first level of cache from one loop to the next
-        for start in range(first, last, _BLOCK):
-            stop = min(start + _BLOCK, last)
-            _identify(start, stop, shift, row, particles, table, charged, stand_ins)
-            _bend(start, stop, shift, row, particles, bz, charged)
+        for start in range(first, last, LENGTH):
+            m = min(LENGTH, last - start)
+            _identify(start, start + m, shift, row, particles, table, charged, stand_ins)
+            _gather(start, m, shift, row, particles, charged, p)
+            _bend(m, bz, p)
+            _write(m, start + shift, p, charged)
         for k in range(first, last):
             charged.particle_index[k + shift] = index[row[k]] if has_index else row[k] - offsets[event]
             charged.vt[k + shift] = particles.vt[row[k]] + collision_time[event]
