@@ -25,7 +25,7 @@ class Chunk:
     columns : mapping of str to sequence of str
         Columns to keep by table; others are passed over.
     expected : mapping of str to int, optional
-        Rows by table for which there is memory from the start. What is not used costs no page.
+        Rows by table for which there is memory as soon as there is a second batch. What is not used costs no page.
     """
 
     def __init__(self, columns: Mapping[str, Sequence[str]], expected: Mapping[str, int] | None = None) -> None:
@@ -73,9 +73,9 @@ class Chunk:
 
     def _grow(self, table: str, n_rows: int) -> None:
         """Make room for so many rows; those that are there stay."""
-        # half as much again: chunks of about the same size do not move again and again
-        self._room[table] = max(self._expected.get(table, 0), n_rows + n_rows // 2) + 1
         n_kept, memory = self._rows[table], self._memory[table]
+        # half as much again: chunks of about the same size do not move again and again
+        self._room[table] = max(self._expected.get(table, 0) if n_kept else 0, n_rows + n_rows // 2) + 1
         for column, (dtype, shape) in zip(self._columns[table], self._kinds[table], strict=True):
             larger = np.empty((self._room[table], *shape), np.float32 if dtype == np.float64 else dtype)
             if n_kept:

@@ -101,22 +101,26 @@ class Columns:
         self._kept: list[NDArray[Any]] = []
         self._offsets: list[NDArray[np.int64]] = []
         rows: list[int] = []
-        self.room = self.largest_tail = self.largest_turned = self.n_words = 0
+        room, tail, turned, longest = 0, 0, 0, 0
         for value in values:
             n_rows, places, is_list = len(value), 0, type(value) is Lists
             if is_list:
                 self._offsets.append(np.ascontiguousarray(value.offsets, np.int64))
                 value, places = value.content, 4 * n_rows + 8
+                tail = max(tail, places)
             if not value.flags.c_contiguous:
                 value = np.ascontiguousarray(value)
             n_bytes, item = value.nbytes, value.itemsize
             self._kept.append(value)
             rows += (0, n_bytes, item, n_rows, is_list)
-            self.room += (n_bytes + places) * 65 // 64 + (n_bytes // _BLOCK + 1) * (_HEAD + _CHECKSUM) + 64
-            self.largest_tail = max(self.largest_tail, places + 4)
-            self.n_words = max(self.n_words, min(n_bytes, _BLOCK) // 4)
-            if item not in (1, 4):
-                self.largest_turned = max(self.largest_turned, n_bytes)
+            room += n_bytes + places
+            if n_bytes > longest:
+                longest = n_bytes
+            if n_bytes > turned and item != 4 and item != 1:
+                turned = n_bytes
+        n_blocks = len(self._kept) + room // _BLOCK
+        self.room = room + room // 64 + n_blocks * (_HEAD + _CHECKSUM + 64)
+        self.largest_tail, self.largest_turned, self.n_words = tail + 4, turned, min(longest, _BLOCK) // 4
         self.table = np.array(rows, np.int64).reshape(-1, _N_COLUMN)
         self.table[:, _ADDRESS] = addresses_of(self._kept)
         self.table[self.table[:, _PLACES] != 0, _PLACES] = addresses_of(self._offsets)
@@ -166,7 +170,8 @@ class Packer:
         tail, turned = self._tail.take(columns.largest_tail), self._turned.take(columns.largest_turned)
         memory = (tail, turned, int(addresses_of([turned])[0]), *self._gaps.arrays, out)
         if is_fast:
-            end = _pack_baskets(columns.table, heads.raw, heads.starts, 0, n, True, *memory, start, baskets)
+            with np.errstate(over="ignore"):  # words wrap around; NumPy would mind if the kernels run without Numba
+                end = _pack_baskets(columns.table, heads.raw, heads.starts, 0, n, True, *memory, start, baskets)
             return baskets, int(end)
         for i in range(n):
             end = _pack_baskets(columns.table, heads.raw, heads.starts, i, i + 1, False, *memory, start, baskets)

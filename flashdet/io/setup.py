@@ -76,8 +76,10 @@ class OutputSetup:
 
     def owner(self, table: str) -> str:
         """Name of the stage a table belongs to, or the table's own name if it belongs to none."""
-        stages = [s for s in self.stage_kinds if table == s or table.startswith(s + "_")]
-        return max(stages, key=len, default=table)
+        if table not in self._owners:
+            stages = [s for s in self.stage_kinds if table == s or table.startswith(s + "_")]
+            self._owners[table] = max(stages, key=len, default=table)
+        return self._owners[table]
 
     def kind(self, table: str) -> str:
         """Name the table would have if its stage were named as its kind: ``otof_event`` is a ``tof_event``."""
@@ -118,6 +120,11 @@ class OutputSetup:
         return tuple(n for n in present if n in kept)
 
     @cached_property
+    def _owners(self) -> dict[str, str]:
+        """What `owner` found: it is asked a hundred times per directory."""
+        return {}
+
+    @cached_property
     def declared(self) -> dict[str, Column]:
         """All declared columns as ``table.column``, under the stages' names in the card."""
         found = dict(_declared())
@@ -133,14 +140,16 @@ class OutputSetup:
 
     def left_out(self, table: Table) -> dict[str, str]:
         """Columns of a table that are not written because they follow from others, and how."""
-        out = {}
-        for column in () if self.derived else table:
-            name = f"{table.name}.{column}"
-            known = self.declared.get(name)
-            how = self.copies.get(name) or (known.derived if known is not None else "")
-            if how:
-                out[column] = how
-        return out
+        if self.derived:
+            return {}
+        prefix = f"{table.name}."
+        rules = {column: self._rules.get(prefix + column) for column in table}
+        return {column: rule for column, rule in rules.items() if rule}
+
+    @cached_property
+    def _rules(self) -> dict[str, str]:
+        """How columns follow from others, as ``table.column``."""
+        return {name: column.derived for name, column in self.declared.items() if column.derived} | dict(self.copies)
 
 
 @cache
