@@ -40,8 +40,8 @@ SQUARE, PHOTONS_MEAN, ETA, MASS_OVER_PT = _PLACES[8:12]
 COUNT, YIELD, NOISE = _PLACES[8:11]
 #: What the hypotheses share: bend/p^2 and 1 - bend with bend = 1/n^2, twice the relative error of the momentum.
 SLOW, LIMIT, ERROR = _PLACES[11:14]
-#: For the likelihood of rings: that of other rings, shares of outliers and ghosts among them, and the log-density of
-#: the ring, were its photons expected, over that of other rings.
+#: For the likelihood of rings: that of other rings, shares of outliers and ghosts among them, and what takes the
+#: log-density of an own ring to one over that of other rings.
 OTHER, OUTLIER, GHOST, SCALE = _PLACES[14:18]
 #: Of one hypothesis: expected angle, distance in standard deviations, inverse of these, pull squared (without a ring
 #: the error of sin^2), best sin^2, mean photons, log-likelihood.

@@ -58,7 +58,7 @@ from flashdet.stages.rich.blocks import (
 )
 from flashdet.stages.rich.config import RichConfig
 from flashdet.stages.rich.crossing import Crossings
-from flashdet.stages.rich.likelihood import MANY, NEAR, log_flat, log_gas, log_ratio, steepest
+from flashdet.stages.rich.likelihood import LOG_ROOT_2PI, MANY, NEAR, log_flat, log_gas
 from flashdet.stages.rich.measured import measure
 from flashdet.stages.rich.missing import gather_missing, log_missing
 from flashdet.stages.rich.optics import ARC_LIMIT, INDEX, small_angle
@@ -77,11 +77,10 @@ _FASTEST, _CHARGE = 1.0 / _SLOWNESS, np.square(CHARGE)[_ORDER]
 for _constant in (_ORDER, _SLOWNESS, _FASTEST, _CHARGE):
     _constant.flags.writeable = False
 #: What a block begins with, in the places of what comes later: index, slope, charge/pt and their covariances; what all
-#: hypotheses share, before it is sorted; log-densities of outliers and ghosts, and of the photons of a ring, were they
-#: expected.
+#: hypotheses share, before it is sorted; log-densities of outliers and ghosts.
 _INDEX, _TGL, _Q_OVER_PT, _COV9, _COV13, _COV14 = EXPECTED, N_SIGMA, WEIGHT, PULL, BEST, MEAN
 _RAW_SLOW, _RAW_LIMIT, _RAW_ERROR, _RANK = OTHER, OUTLIER, GHOST, VALUE
-_FLAT, _FLAT_GHOST, _STEEPEST = EXPECTED, N_SIGMA, WEIGHT
+_FLAT, _FLAT_GHOST = EXPECTED, N_SIGMA
 #: Rows of the columns of a result: angle, its error, then those of each hypothesis.
 _ANGLE_ROW, _ERROR_ROW, _EXPECTED_ROWS = 0, 1, 2
 _N_SIGMA_ROWS, _LIKELIHOOD_ROWS = _EXPECTED_ROWS + N_SPECIES, _EXPECTED_ROWS + 2 * N_SPECIES
@@ -184,7 +183,7 @@ def _compare_kernel(
     for first in range(0, len(rows), BLOCK):
         size = min(BLOCK, len(rows) - first)
         last = rows[first + size - 1] + 1
-        _clear(out[:, written:last], photons[written:last], flags[:, written:last])
+        _clear(written, last, out, photons, flags)
         written = last
         _share(a, first, size, rows, tile, optics, tgl, q_over_pt, cov)
         _sort(a, first, size, found, threshold, ends, place)
@@ -223,19 +222,17 @@ def _compare_kernel(
             if is_likelihood and gas_yield > 0.0:
                 light = gas_yield * _CHARGE[r]
                 _add_gas(a, size, target, n_gas, _SLOWNESS[r], light, gas_index, outliers, out[_LIKELIHOOD_ROWS + h])
-    _clear(out[:, written:], photons[written:], flags[:, written:])
+    _clear(written, out.shape[1], out, photons, flags)
 
 
 @inline
-def _clear(out: Floats, photons: NDArray[np.int32], flags: Flags) -> None:
-    """What tracks without a ring have."""
+def _clear(begin: int, end: int, out: Floats, photons: NDArray[np.int32], flags: Flags) -> None:
+    """What tracks without a ring have, in rows `begin` to `end`."""
     for c in range(out.shape[0]):
-        nothing = 0.0 if c >= _LIKELIHOOD_ROWS else np.nan
-        column = out[c]
-        for i in range(len(column)):
-            column[i] = nothing
-    for i in range(len(photons)):
-        photons[i], flags[0, i], flags[1, i] = 0, False, False
+        out[c][begin:end].fill(0.0 if c >= _LIKELIHOOD_ROWS else np.nan)
+    photons[begin:end].fill(0)
+    flags[0][begin:end].fill(False)
+    flags[1][begin:end].fill(False)
 
 
 @inline
@@ -305,7 +302,7 @@ def _share_of_rings(
     for k in range(n_rings):
         j = place[k]
         n, t = n_photons[j], tile[j]
-        a[_FLAT + k], a[_FLAT_GHOST + k], a[_STEEPEST + k] = flat[t, 0] + log_factorial(n), flat[t, 1], steepest(n)
+        a[_FLAT + k], a[_FLAT_GHOST + k] = flat[t, 0] + log_factorial(n), flat[t, 1]
     for k in range(n_rings):
         noise = a[NOISE + k]
         # no background: next to nothing
@@ -317,7 +314,7 @@ def _share_of_rings(
         less = small * more
         a[OTHER + k] = max(a[_FLAT + k], a[GHOST + k]) + log(1.0 + small)
         a[OUTLIER + k], a[GHOST + k] = (more, less) if distance < 0.0 else (less, more)
-        a[SCALE + k] = a[_STEEPEST + k] - a[OTHER + k]
+        a[SCALE + k] = -a[OTHER + k] - LOG_ROOT_2PI
 
 
 @inline
@@ -373,7 +370,9 @@ def _of_rings(a: Floats, n_near: int, n_rings: int, charge: float) -> None:
     """
     for j in range(n_near):
         mean = a[YIELD + j] * charge * max(a[BEST + j], 0.0)
-        a[MEAN + j], a[VALUE + j] = mean, log_ratio(a[COUNT + j], mean + a[NOISE + j])
+        total = mean + a[NOISE + j]
+        # Poisson, without n!
+        a[MEAN + j], a[VALUE + j] = mean, a[COUNT + j] * log(max(total, 1e-300)) - total
     for j in range(n_near):
         # a ghost, if none of the particle's photons is seen
         a[MEAN + j] = a[OUTLIER + j] + a[GHOST + j] * exp(max(-a[MEAN + j], -700.0))

@@ -21,10 +21,7 @@ Floats = NDArray[np.float64]
 #: Errors of the momentum below the threshold down to which a hypothesis may radiate after all.
 NEAR = 5.0
 _ROOT2 = math.sqrt(2.0)
-_LOG_ROOT_2PI = 0.5 * math.log(2.0 * math.pi)
-#: n log n - n, which would be a logarithm per ring.
-_STEEPEST = np.array([n * math.log(n) - n if n else 0.0 for n in range(512)])
-_STEEPEST.flags.writeable = False
+LOG_ROOT_2PI = 0.5 * math.log(2.0 * math.pi)
 #: Photons from which on an expansion takes the place of a sum, and the inverse of those below.
 MANY = 20
 _INVERSE = np.array([1.0 / max(k, 1) for k in range(MANY)])
@@ -85,19 +82,6 @@ def log_flat(optics: Floats, outliers: float) -> Floats:
     return np.ascontiguousarray(np.log(np.column_stack([outlier, ghost])))
 
 
-@inline
-def steepest(n: int) -> float:
-    """Log of the Poisson probability of `n` photons if that many are expected, without 1/n!, over sqrt(2 pi)."""
-    value = _STEEPEST[n] if n < len(_STEEPEST) else n * math.log(float(n)) - n
-    return value - _LOG_ROOT_2PI
-
-
-@inline
-def log_ratio(n: float, mean: float) -> float:
-    """Log of the Poisson probability of `n` photons if `mean` are expected, over that if `n` are."""
-    return n * log(max(mean / n, 1e-300)) + n - mean
-
-
 # --- missing rings ---------------------------------------------------------------------------------------------------
 @inline
 def positive_part(mean: float, sigma: float) -> float:
@@ -105,7 +89,7 @@ def positive_part(mean: float, sigma: float) -> float:
     if mean > NEAR * sigma:
         return mean
     x = mean / sigma
-    return sigma * math.exp(-0.5 * x * x - _LOG_ROOT_2PI) + 0.5 * mean * math.erfc(-x / _ROOT2)
+    return sigma * math.exp(-0.5 * x * x - LOG_ROOT_2PI) + 0.5 * mean * math.erfc(-x / _ROOT2)
 
 
 @inline

@@ -179,7 +179,16 @@ def _ring_kernel(
     for first in range(0, len(rows), BLOCK):
         size = min(BLOCK, len(rows) - first)
         # views that begin with the block: indices that start at zero make vectors
-        _thresholds(size, density[first:], windows[first:], crowd[:, first:], float(min_photons), significance, a)
+        _thresholds(
+            size,
+            density[first:],
+            windows[first:],
+            crowd[0][first:],
+            crowd[1][first:],
+            float(min_photons),
+            significance,
+            a,
+        )
         for k in range(size):
             j = first + k
             extra = 0
@@ -205,13 +214,20 @@ def _ring_kernel(
 
 @inline
 def _thresholds(
-    size: int, density: Floats, windows: Floats, crowd: Floats, min_photons: float, significance: float, a: Floats
+    size: int,
+    density: Floats,
+    windows: Floats,
+    widest: Floats,
+    others: Floats,
+    min_photons: float,
+    significance: float,
+    a: Floats,
 ) -> None:
     """Photons that rings of a block need, and mean photons of the background in the window and in any other one."""
     for k in range(size):
-        full = density[k] * crowd[0, k] if density[k] > 0.0 else 0.0
+        full = density[k] * widest[k] if density[k] > 0.0 else 0.0
         a[_LEAST + k] = max(min_photons, math.ceil(full + significance * math.sqrt(full)))
-        a[_EXTRA + k], a[_OTHER + k] = density[k] * windows[k], density[k] * crowd[1, k]
+        a[_EXTRA + k], a[_OTHER + k] = density[k] * windows[k], density[k] * others[k]
 
 
 @inline
