@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from flashdet.kernels.elementary import cosine_and_sine, exp, log
 from flashdet.kernels.helix import curvature
-from flashdet.kernels.jit import bare_kernel, inline
+from flashdet.kernels.jit import bare_kernel
 from flashdet.stages.surface import CYLINDER
 
 Floats = NDArray[np.float64]
@@ -177,37 +177,26 @@ def set_circles(start: int, n: int, truth: Truth, bz: float, track: Floats) -> N
 
 
 # --- crossings -------------------------------------------------------------------------------------------------------
-@inline
-def _square_at(s: float, k: float, d: float, h: float) -> tuple[float, bool]:
-    """Squared radius at the arc `s` from the closest approach, and whether that is within half a turn.
+@bare_kernel
+def _set_end(track: Floats, half_length: float, end2: Floats) -> None:
+    """Squared radii where tracks on their way out meet an end of a barrel, behind them if `half_length` is negative.
 
-    It is d^2 + h c^2 with the chord c = 2 sin(k s/2)/k, see `flashdet.kernels.helix.to_cylinder`.
+    At the arc s from the closest approach it is d^2 + h c^2 with the chord c = 2 sin(k s/2)/k, see
+    `flashdet.kernels.helix.to_cylinder`. Infinite if they turn back before, -1 if they are there before the closest
+    approach.
     """
     a = _SINC
-    half = 0.5 * k * s
-    q = min(half * half, 4.0)  # beyond half a turn any number does
-    p = q * q
-    series = (a[0] + a[1] * q) + p * (a[2] + a[3] * q) + p * p * ((a[4] + a[5] * q) + p * (a[6] + a[7] * q))
-    chord = s * series
-    return d * d + h * (chord * chord), q <= _QUARTER2
-
-
-@bare_kernel
-def _set_ends(track: Floats, half_length: float, low2: Floats, high2: Floats) -> None:
-    """Squared radii between which the tracks are on their way out and between the ends of a barrel."""
     for j in range(ALL):
         k, d, h = track[j + _K], track[j + _D], track[j + _H]
-        # the end behind the track, and the one ahead of it
-        behind = -math.copysign(half_length, track[j + _PER_SLOPE])
-        s = (behind - track[j + _Z]) * track[j + _PER_SLOPE] + track[j + _ARC]
-        square, is_reached = _square_at(s, k, d, h)
-        low2[j] = (square if is_reached else np.inf) if s > 0.0 else 0.0
-    for j in range(ALL):
-        k, d, h = track[j + _K], track[j + _D], track[j + _H]
-        ahead = math.copysign(half_length, track[j + _PER_SLOPE])
-        s = (ahead - track[j + _Z]) * track[j + _PER_SLOPE] + track[j + _ARC]
-        square, is_reached = _square_at(s, k, d, h)
-        high2[j] = min(square if is_reached else np.inf, track[j + _MOST2]) if s > 0.0 else -1.0
+        end = math.copysign(half_length, half_length * track[j + _PER_SLOPE])
+        s = (end - track[j + _Z]) * track[j + _PER_SLOPE] + track[j + _ARC]
+        half = 0.5 * k * s
+        q = min(half * half, 4.0)  # beyond half a turn any number does
+        p = q * q
+        series = (a[0] + a[1] * q) + p * (a[2] + a[3] * q) + p * p * ((a[4] + a[5] * q) + p * (a[6] + a[7] * q))
+        chord = s * series
+        square = d * d + h * (chord * chord) if q <= _QUARTER2 else np.inf
+        end2[j] = square if s > 0.0 else -1.0
 
 
 @bare_kernel
@@ -239,8 +228,8 @@ def _cross_cylinder(
     """Mark the tracks of a block that cross a cylinder."""
     square = radius * radius
     for j in range(ALL):
-        is_crossed = (track[j + _START] < radius) & (low2[j] <= square) & (square <= high2[j])
-        step[j] = BLOCK if is_crossed else 0
+        is_between = (low2[j] <= square) & (square <= high2[j])
+        step[j] = BLOCK if is_between & (track[j + _START] < radius) & (square <= track[j + _MOST2]) else 0
     for j in range(ALL):
         n_cylinders[j] += step[j]
 
@@ -259,11 +248,12 @@ def cross(layers: Layers, work: Crossed) -> None:
     """Cylinders that the tracks of a block cross, and numbers of discs."""
     track, low2, high2, arc = work.track, work.low2, work.high2, work.arc
     for i in range(len(layers.half_length)):
-        _set_ends(track, layers.half_length[i], low2[i * BLOCK :], high2[i * BLOCK :])
+        _set_end(track, -layers.half_length[i], low2[i * BLOCK :])
+        _set_end(track, layers.half_length[i], high2[i * BLOCK :])
     for i in range(len(layers.edge)):
         _set_arcs(track, layers.edge[i], arc[i * BLOCK :])
-    work.n_cylinders[:] = 0
-    work.n_discs[:] = 0
+    for i in range(BLOCK):
+        work.n_cylinders[i], work.n_discs[i] = 0, 0
     for i in range(len(layers.radius)):
         at = layers.end[i] * BLOCK
         _cross_cylinder(track, low2[at:], high2[at:], layers.radius[i], work.step[i * BLOCK :], work.n_cylinders)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flashdet.kernels.elementary import log
-from flashdet.kernels.jit import bare_kernel, kernel
+from flashdet.kernels.jit import bare_kernel
 from flashdet.stages.pid import CHARGE, MASS, N_SPECIES, log_momentum_variance, rigidity
 from flashdet.stages.tot.order import node
 from flashdet.stages.tot.truncated import N_PATH, N_SPEED, Sensor
@@ -28,6 +28,8 @@ _NEXT = np.uint64(2 * N_SPEED)
 #: Rows of the scratch space: squared relative error of the momentum, logarithm of the rigidity, first number of the
 #: tables and weight of the next path, the same for the speed of a hypothesis, and 0, or NaN without a signal.
 _RELATIVE, _LOG_RIGIDITY, _FIRST, _ACROSS, _PLACE, _WEIGHT, _NOTHING = (np.uint64(i * _BLOCK) for i in range(7))
+#: Numbers of the scratch space: with what the tables say, and a variance.
+N_WORK = 12 * _BLOCK
 #: Rows of what the tables say: mean and width at the lower and at the upper node of the speed.
 _LOW, _LOW_WIDTH, _HIGH, _HIGH_WIDTH = (np.uint64(i * _BLOCK) for i in range(4))
 
@@ -110,10 +112,10 @@ def _pull(
         log_likelihood[j] = -0.5 * (n_sigma[j] * n_sigma[j] + log(variance[j])) - _HALF_LOG_TWO_PI
 
 
-@kernel
+@bare_kernel
 def compare(
     tgl: Floats, q_over_pt: Floats, cov: Floats, n_layers: NDArray[np.int8], signal: Floats, log_path: Floats,
-    tables: Sensor, expected: Floats, error: Floats, n_sigma: Floats, log_likelihood: Floats,
+    tables: Sensor, work: Floats, expected: Floats, error: Floats, n_sigma: Floats, log_likelihood: Floats,
 ) -> None:  # fmt: skip
     """Expected truncated mean under every hypothesis, its width, and how far the signal is from it.
 
@@ -128,11 +130,13 @@ def compare(
         From `flashdet.stages.tot.losses.make_signals`.
     tables : Sensor
         Of the sensor.
+    work : (N_WORK,) float64
+        Scratch space.
     expected, error, n_sigma, log_likelihood : (n_species, n) float64
         Written: expectation and width [GeV/cm], (signal - expected)/width, and the logarithm of the Gaussian density of
         the signal [1/(GeV/cm)]; NaN without a signal.
     """
-    work, four, variance = np.zeros(7 * _BLOCK), np.empty(4 * _BLOCK), np.empty(_BLOCK)
+    four, variance = work[N_WORK - 5 * _BLOCK :], work[N_WORK - _BLOCK :]
     for start in range(0, len(signal), _BLOCK):
         n = min(_BLOCK, len(signal) - start)
         rows = slice(start, start + n)

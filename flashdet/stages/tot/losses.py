@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flashdet.kernels.elementary import log, select
-from flashdet.kernels.jit import bare_kernel, inline, kernel
+from flashdet.kernels.jit import bare_kernel, inline
 from flashdet.kernels.philox import _LOW, _32, block
 from flashdet.stages.tot.crossings import ALL, BLOCK, Layers, Truth, cross, set_circles, set_functions
 from flashdet.stages.tot.order import (
@@ -32,7 +32,6 @@ from flashdet.stages.tot.order import (
     WEIGHT,
     Work,
     count,
-    make_work,
     node,
     put_cylinders,
     put_in_order,
@@ -124,7 +123,7 @@ def _look_up(
 
 @bare_kernel
 def _measure(
-    m: int, n: np.uint64, track: Floats, length: Floats, across: Floats, level: Floats, between: Floats, four: Floats,
+    n: np.uint64, track: Floats, length: Floats, across: Floats, level: Floats, between: Floats, four: Floats,
     signal: Floats,
 ) -> None:  # fmt: skip
     """Signals of one row, infinite without a hit."""
@@ -138,27 +137,6 @@ def _measure(
         is_hit = level[r] < 1.0
         track[r + HITS] += select(is_hit, 1.0, 0.0)
         track[r + PATHS] += select(is_hit, length[r], 0.0)
-
-
-@bare_kernel
-def _measure_all(tables: Sensor, efficiency: float, key: np.uint64, work: Work) -> int:
-    """Signals of all crossings; return the largest number of crossings of a track."""
-    track, length, signal, table = work.track, work.length, work.signal, tables.signal
-    for i in range(len(work.n_longer)):
-        m = work.n_longer[i]
-        if m == 0:
-            return i
-        n, row = (np.uint64(m) + _VECTORS) & ~_VECTORS, i * BLOCK
-        if i % 4 == 0:
-            _draw(n, i // 4, key, work)
-        _place(n, float(i), tables.path, track, length[row:], work.across, work.place)
-        _choose(
-            m, n, table, efficiency, track, work.draw[i % 4 * BLOCK :], work.across, work.place, work.level,
-            work.four,
-        )  # fmt: skip
-        _look_up(m, n, table, track, work.level, work.place, work.between, work.four)
-        _measure(m, n, track, length[row:], work.across, work.level, work.between, work.four, signal[row:])
-    return 0
 
 
 # --- truncated means -------------------------------------------------------------------------------------------------
@@ -184,11 +162,11 @@ def _add_kept(n: np.uint64, place: float, row: Floats, track: Floats) -> None:
 @bare_kernel
 def _add_lowest(n_tracks: int, most: int, n_kept: Integers, work: Work) -> None:
     """Sums of the lowest signals of tracks with up to `most` crossings: each pass brings the next lowest up."""
-    track, signal, n_longer = work.track, work.signal, work.n_longer
+    track, signal, bits, n_longer = work.track, work.signal, work.bits, work.n_longer
     for i in range(n_tracks):
         r = np.uint64(i)
         track[r + KEPT] = float(n_kept[np.uint64(np.int64(track[r + HITS]))])
-    shortest, bits = 0, signal.view(np.int64)
+    shortest = 0
     for i in range(n_kept[most]):
         # only tracks with this many crossings can keep more than i signals, and they come first
         while n_kept[shortest] <= i:
@@ -215,11 +193,11 @@ def _store(
         log_path[row] = track[r + PATHS] / n if is_measured else 0.0
 
 
-@kernel
+@bare_kernel
 def make_signals(
     offsets: Integers, event_keys: Words, truth: Truth, tgl: Floats, q_over_pt: Floats, bz: float, layers: Layers,
     thickness: float, efficiency: float, min_layers: int, n_kept: Integers, tables: Sensor, key: np.uint64,
-    n_layers: NDArray[np.int8], signal: Floats, log_path: Floats,
+    work: Work, n_layers: NDArray[np.int8], signal: Floats, log_path: Floats,
 ) -> int:  # fmt: skip
     """Let the generated particles cross the layers, and take the truncated means.
 
@@ -247,6 +225,8 @@ def make_signals(
         Of the sensor.
     key : uint64
         Key of the random numbers.
+    work : Work
+        From `flashdet.stages.tot.order.make_work`.
     n_layers, signal, log_path : (n,) int8, float64, float64
         Written: hits, truncated mean [GeV/cm] or NaN, mean of ln(path [cm]) over the hits or 0.
 
@@ -255,8 +235,8 @@ def make_signals(
     int
         Particles slower than the tables.
     """
-    work = make_work(len(layers.radius), len(layers.z), len(layers.half_length), len(layers.edge))
-    n_clamped, event = 0, 0
+    n_clamped, event, most = 0, 0, 0
+    track, length, across, place, level = work.track, work.length, work.across, work.place, work.level
     for start in range(0, len(tgl), BLOCK):
         n_tracks = min(BLOCK, len(tgl) - start)
         rows = slice(start, start + n_tracks)
@@ -271,7 +251,18 @@ def make_signals(
             work.particle[work.at[j]] = np.uint64(truth.particle_index[start + j]) & _LOW
         n_clamped += put_in_order(n_tracks, tables.speed, work)
         put_cylinders(n_tracks, layers.radius, work)
-        most = _measure_all(tables, efficiency, key, work)
+        for i in range(len(work.n_longer)):
+            m, most = work.n_longer[i], i
+            if m == 0:
+                break
+            n, row = (np.uint64(m) + _VECTORS) & ~_VECTORS, i * BLOCK
+            if i % 4 == 0:
+                _draw(n, i // 4, key, work)
+            _place(n, float(i), tables.path, track, length[row:], across, place)
+            draw = work.draw[i % 4 * BLOCK :]
+            _choose(m, n, tables.signal, efficiency, track, draw, across, place, level, work.four)
+            _look_up(m, n, tables.signal, track, level, place, work.between, work.four)
+            _measure(n, track, length[row:], across, level, work.between, work.four, work.signal[row:])
         _add_lowest(n_tracks, most, n_kept, work)
         _store(n_tracks, min_layers, work, n_layers[rows], signal[rows], log_path[rows])
     return n_clamped

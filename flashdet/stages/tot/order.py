@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from flashdet.kernels.jit import bare_kernel, inline, kernel
+from flashdet.kernels.jit import bare_kernel, inline
 from flashdet.stages.tot.crossings import (
     ALL,
     BLOCK,
@@ -22,6 +22,7 @@ from flashdet.stages.tot.crossings import (
     ON_DISC,
     SQUARE,
     Crossed,
+    Layers,
 )
 from flashdet.stages.tot.truncated import CELL, N_PATH, N_SPEED
 
@@ -74,22 +75,31 @@ class Work(NamedTuple):
     four: Floats
     """(4 * BLOCK,) numbers from the tables."""
     signal: Floats
-    """(n_layers * BLOCK,) signals, infinite without a hit."""
+    """((n_layers + 1) * BLOCK,) signals, infinite without a hit."""
+    bits: Integers
+    """The same as integers."""
 
 
-@kernel
-def make_work(n_cylinders: int, n_discs: int, n_ends: int, n_edges: int) -> Work:
-    """Scratch space for so many layers."""
-    n = n_cylinders + n_discs + 1
+def make_work(layers: Layers) -> Work:
+    """Scratch space for some layers, made outside of kernels: those without arrays of their own compile faster."""
+    n_cylinders, n = len(layers.radius), len(layers.radius) + len(layers.z) + 1
+
+    def rows(n: int) -> Floats:
+        return np.ones(n * BLOCK)
+
+    def integers(n: int) -> Integers:
+        return np.zeros(n, np.int64)
+
+    n_ends, n_edges = len(layers.half_length), len(layers.edge)
     crossed = Crossed(
-        np.zeros(N_QUANTITIES * BLOCK), np.empty(n_ends * BLOCK), np.empty(n_ends * BLOCK), np.empty(n_edges * BLOCK),
-        np.empty(n_cylinders * BLOCK, np.int64), np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64),
+        rows(N_QUANTITIES), rows(n_ends), rows(n_ends), rows(n_edges), integers(n_cylinders * BLOCK), integers(BLOCK),
+        integers(BLOCK),
     )  # fmt: skip
+    signal = rows(n)
     return Work(
-        crossed, np.empty(n, np.int64), np.empty(n, np.int64), np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64),
-        np.zeros(11 * BLOCK), np.empty(BLOCK, np.uint64), np.empty(BLOCK, np.uint64), np.empty(4 * BLOCK),
-        np.ones(n * BLOCK), np.zeros(BLOCK), np.zeros(BLOCK), np.zeros(BLOCK), np.zeros(BLOCK), np.zeros(4 * BLOCK),
-        np.empty(n * BLOCK),
+        crossed, integers(n), integers(n), integers(BLOCK), integers(BLOCK), rows(11), np.zeros(BLOCK, np.uint64),
+        np.zeros(BLOCK, np.uint64), rows(4), rows(n), rows(1), np.zeros(BLOCK), rows(1), rows(1), rows(4), signal,
+        signal.view(np.int64),
     )  # fmt: skip
 
 
@@ -109,7 +119,8 @@ def count(n_tracks: int, work: Work) -> None:
     n_cylinders, n_discs, n_longer, next_place = (
         work.crossed.n_cylinders, work.crossed.n_discs, work.n_longer, work.next_place,
     )  # fmt: skip
-    n_longer[:] = 0
+    for n in range(len(n_longer)):
+        n_longer[n] = 0
     for i in range(n_tracks):
         j = np.uint64(i)
         n_longer[np.uint64(n_cylinders[j] // BLOCK + n_discs[j])] += 1

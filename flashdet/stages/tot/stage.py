@@ -23,8 +23,9 @@ from flashdet.stages.base import Setup, Stage, StageOutput
 from flashdet.stages.pid import N_SPECIES, by_species
 from flashdet.stages.surface import Shape, pack
 from flashdet.stages.tot.crossings import Truth, split
-from flashdet.stages.tot.expectation import compare
+from flashdet.stages.tot.expectation import N_WORK, compare
 from flashdet.stages.tot.losses import make_signals
+from flashdet.stages.tot.order import make_work
 from flashdet.stages.tot.truncated import lay_out, loss_tables, n_kept
 
 Floats = NDArray[np.float64]
@@ -90,13 +91,14 @@ class Tot(Stage):
         n_clamped = make_signals(
             track.offsets, batch["event"]["key"], Truth(*(track[name] for name in Truth._fields)), tgl, q_over_pt,
             float(self.setup.magnetic_field), self._layers, float(config.thickness), float(config.efficiency),
-            config.min_layers, self._n_kept, self._tables, draw.key, n_layers, signal, log_path,
+            config.min_layers, self._n_kept, self._tables, draw.key, make_work(self._layers), n_layers, signal,
+            log_path,
         )  # fmt: skip
         # one block: one array per quantity takes 10 ns per track more in page faults
         expected, error, n_sigma, log_likelihood = np.empty((4, N_SPECIES, n))
         compare(
-            tgl, q_over_pt, track["cov"], n_layers, signal, log_path, self._tables, expected, error, n_sigma,
-            log_likelihood,
+            tgl, q_over_pt, track["cov"], n_layers, signal, log_path, self._tables, np.empty(N_WORK), expected,
+            error, n_sigma, log_likelihood,
         )  # fmt: skip
         columns: dict[str, NDArray[Any]] = {
             "has_signal": n_layers >= config.min_layers,
