@@ -54,7 +54,7 @@ def refuse_existing(paths: dict[str, Path]) -> None:
 
 def write_luts(luts: dict[str, Lut], paths: dict[str, Path], overwrite: bool, bits: int | None) -> None:
     """Check and write tables, each to its path."""
-    from flashdet.errors import OutputError
+    from flashdet.errors import LutError, OutputError
     from flashdet.lut.files import write_table
 
     try:
@@ -63,7 +63,13 @@ def write_luts(luts: dict[str, Lut], paths: dict[str, Path], overwrite: bool, bi
     except OSError as error:
         raise OutputError(f"cannot be made: {error.strerror}", str(folder)) from error
     for species, lut in luts.items():
-        lut.validate()
+        try:
+            lut.validate()
+        except LutError as error:
+            if lut.sample is None:
+                raise
+            hint = "use wider bins, fewer --fewest-tracks, or a larger sample"
+            raise LutError(error.message, error.where, hint) from error
         write_table(lut, paths[species], overwrite, bits)
         print(f"wrote {paths[species]}: {_sizes(paths[species], lut)}")
 

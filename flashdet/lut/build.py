@@ -23,7 +23,7 @@ from flashdet.lut.cells import EVERYWHERE, Cells
 from flashdet.lut.content import HOLE, MEASURED, SampleContent, library_of
 from flashdet.lut.pack import pack
 from flashdet.lut.robust import RobustFit, fit_core, fit_tail
-from flashdet.lut.smooth import REACH, fill_multiplicities, fill_shapes, pool_efficiency
+from flashdet.lut.smooth import REACH, close_holes, fill_multiplicities, fill_shapes, pool_efficiency
 from flashdet.lut.table import Lut
 from flashdet.species import SPECIES, SPECIES_CHARGE, SPECIES_MASS, SPECIES_PDG
 
@@ -216,7 +216,11 @@ class _Builder:
             weight = self.count.reshape(self.shape)[r].astype(np.float64)
             shapes[r], origin[r] = fill_shapes(shapes[r], weight, known[r], seen[r])
         # without an efficiency a cell is of no use, and none is invented
-        origin[:, (self.efficiency_origin == HOLE).all(axis=0)] = HOLE
+        useful = (self.efficiency_origin != HOLE).any(axis=0)
+        origin[:, ~useful] = HOLE
+        for r in range(n_radius):
+            weight = self.count.reshape(self.shape)[r].astype(np.float64)
+            close_holes(shapes[r], weight, known[r], origin[r], useful)
         valid = origin.ravel() != HOLE
         flat[valid, :5] = np.exp(flat[valid, :5])
         out = np.zeros((n_radius * n_eta * n_pt, 15))

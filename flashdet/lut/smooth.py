@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from flashdet.lut.checks import find_holes
 from flashdet.lut.content import EXTRAPOLATED, HOLE, MEASURED, POOLED
 
 #: Cells around that take part, and the width of their weights [cells].
@@ -57,6 +58,47 @@ def fill_shapes(
             filled[e, t] = values
             origin[e, t] = POOLED if enclosed[e, t] else EXTRAPOLATED
     return filled, origin
+
+
+def close_holes(
+    shape: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    is_measured: NDArray[np.bool_],
+    origin: NDArray[np.uint8],
+    may_fill: NDArray[np.bool_],
+) -> None:
+    """Mend a ragged edge of extrapolated cells, in place: `flashdet.lut.checks.find_holes` finds nothing after it.
+
+    Where the sample ends some cells have tracks and can be extrapolated while cells between them have none. These are
+    extrapolated as well; if that is not possible, the cells that make them holes are given up.
+
+    Parameters
+    ----------
+    shape, weight, is_measured : arrays
+        As of `fill_shapes`, of which they are the results.
+    origin : (n_eta, n_pt) uint8
+        Likewise.
+    may_fill : (n_eta, n_pt) bool
+        Cells that can be of use.
+    """
+    given_up = ~may_fill
+    while True:
+        holes = find_holes((origin != HOLE)[None])[0]
+        is_better = False
+        for e, t in np.argwhere(holes & ~given_up):
+            values = _fit(shape, weight, is_measured, int(e), int(t), False)
+            if values is not None:
+                shape[e, t], origin[e, t], is_better = values, EXTRAPOLATED, True
+        if is_better:
+            continue
+        guilty = np.logical_or.accumulate(holes, axis=1) | np.logical_or.accumulate(holes[:, ::-1], axis=1)[:, ::-1]
+        guilty[1:] |= holes[:-1]
+        guilty[:-1] |= holes[1:]
+        guilty &= origin == EXTRAPOLATED
+        if not guilty.any():
+            return
+        origin[guilty] = HOLE
+        given_up |= guilty
 
 
 def _enclosed(known: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:

@@ -218,6 +218,25 @@ def test_sparse_cells_are_filled_and_marked():
     assert is_positive_definite(few.covariance[few.valid]).all()
 
 
+def test_the_end_of_a_sample_is_no_hole():
+    """The last bin in pt is filled by a twentieth: cells with a few tracks stand beside cells with none."""
+    axes = {"eta": Axis("eta", "", 40, -1.0, 1.0), "pt": Axis("pt", "GeV", 12, 0.2, 12.0, "log")}
+    edge = axes["pt"].edges[9]
+    cells = Cells(Binning(**axes, keep=500), BZ)
+    cells.add(toy(20_000, pt=(0.2, edge))[0])
+    cells.add(toy(60, first=10**6, pt=(edge, 1.02 * edge))[0])
+    options = BuildOptions(fewest_tracks=20, library=0)
+    lut = build_sample_luts(cells, options=options)["pion"]
+    lut.validate()
+    origin = lut.sample.origin[0]
+    assert (origin[:, :9] != HOLE).all()
+    assert set(np.unique(origin[:, 9])) <= {EXTRAPOLATED, HOLE, MEASURED, POOLED}
+    assert (origin[:, 10:] == HOLE).all()
+    sigma = np.sqrt(lut.covariance[0, :, 9][origin[:, 9] == EXTRAPOLATED][:, DIAGONAL])
+    expected = sigmas(lut.covariance_axes[1].centers[origin[:, 9] == EXTRAPOLATED], lut.covariance_axes[2].centers[9])
+    assert np.median(sigma / expected) == pytest.approx(1.0, abs=0.15)
+
+
 def test_gaussian_smearing_without_bias_is_unchanged(lut):
     """A table without content of a sample is smeared as before it could have any."""
     plain = replace(lut, sample=None)
