@@ -10,6 +10,7 @@ from flashdet.errors import InputError, OutputError
 from flashdet.io.read import read_batch
 from flashdet.lut.atomic import write_bytes
 from flashdet.provenance import manifest_path, read_manifest
+from flashdet.report.eventtime import draw_event_time
 from flashdet.report.figures import Section, new_figure
 from flashdet.report.identification import draw_combination, draw_muons, draw_separation, draw_signals
 from flashdet.report.page import render
@@ -55,6 +56,7 @@ def build_report(
         draw_vertex(batch),
         draw_efficiency(batch, header.get("particles", "all")),
         draw_resolution(batch),
+        draw_event_time(batch),
         draw_separation(batch),
         *draw_signals(batch),
         draw_muons(batch),

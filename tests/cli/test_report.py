@@ -18,6 +18,7 @@ from flashdet.cli.main import execute
 from flashdet.event import EventBatch, Table
 from flashdet.io.output import OutputSetup
 from flashdet.io.parquet import ParquetWriter
+from flashdet.report.eventtime import contributor_edges, draw_event_time, moments_in_bins
 from flashdet.report.figures import median_in_bins, spread_in_bins
 from flashdet.report.identification import draw_combination, draw_muons, draw_separation, draw_signals, separation
 from flashdet.report.page import render
@@ -63,6 +64,8 @@ def batch():
         made.add(Table(name, offsets, columns))
     vertex = {name: rng.normal(0, 1e-3, 10) for name in ("x", "y", "z")}
     made.add(Table.per_event("vertex", 10, {**vertex, "n_contributors": np.full(10, 90, np.int32)}))
+    event_time = {"time": rng.normal(0, 0.01, 10), "time_error": np.full(10, 0.01)}
+    made.add(Table.per_event("t0_event", 10, {**event_time, "n_tracks": np.full(10, 90, np.int32)}))
     charged = {"pt": pt.copy(), "eta": made["track"]["eta_true"].copy(), "pdg": made["track"]["pdg_true"].copy()}
     made.add(Table("charged", offsets, charged))
     return made
@@ -75,7 +78,10 @@ def without(batch, *tables):
 @pytest.fixture(scope="module")
 def file(batch, tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "events.parquet"
-    kinds = {name: name for name in ("tracking", "vertex", "rich", "tot", "emcal", "muon", "pid")} | {"otof": "tof"}
+    kinds = {name: name for name in ("tracking", "vertex", "rich", "tot", "emcal", "muon", "pid")} | {
+        "otof": "tof",
+        "t0": "event_time",
+    }
     setup = OutputSetup(stage_kinds=kinds, magnetic_field=2.0, provenance=ORIGIN)
     writer = ParquetWriter(path, setup=setup)
     writer.write(without(batch, "charged"))
@@ -171,8 +177,9 @@ def test_missing_tables_are_told(batch):
     for section in (draw_multiplicity(bare), draw_efficiency(bare), draw_resolution(bare), *draw_signals(bare)):
         assert section.text.startswith("Skipped")
         assert "track" in section.text
-    few = without(batch, "otof", "rich", "tot", "emcal", "muon", "pid", "vertex", "charged", "particle")
-    texts = [s.text for s in (*draw_signals(few), draw_muons(few), draw_combination(few), draw_separation(few))]
+    few = without(batch, "otof", "t0_event", "rich", "tot", "emcal", "muon", "pid", "vertex", "charged", "particle")
+    drawn = (*draw_signals(few), draw_muons(few), draw_combination(few), draw_separation(few), draw_event_time(few))
+    texts = [s.text for s in drawn]
     assert all(t.startswith("Skipped") for t in texts)
     assert draw_vertex(few).text.startswith("Skipped")
     assert "charged" in draw_efficiency(few).text
@@ -192,6 +199,39 @@ def test_separation_is_the_distance_of_the_expectations(batch):
     # e and pi are two species apart: 4 sigma; all others one: 2 sigma
     assert re.fullmatch(r"[\d.]+ to [\d.]+", table["otof"][0])
     assert table["otof"][1:] == ("never",) * 3
+
+
+def timed_events(n_events, with_truth=True):
+    """Times that are right by 30 ps over the root of the number of tracks, errors of that; every fifth is the prior."""
+    rng = np.random.default_rng(3)
+    n_tracks = (5 * rng.random(n_events)).astype(np.int32) ** 2
+    true = rng.normal(0, 0.2, n_events)
+    error = np.where(n_tracks > 0, 0.030 / np.sqrt(np.maximum(n_tracks, 1)), 0.2)
+    time = np.where(n_tracks > 0, true + error * (0.5 + rng.normal(size=n_events)), 0.0)
+    batch = EventBatch()
+    truth = {"vt": 0.25 * true, "collision_time": 0.75 * true} if with_truth else {"vt": true}
+    batch.add(Table.per_event("event", n_events, truth))
+    batch.add(Table.per_event("t0_event", n_events, {"time": time, "time_error": error, "n_tracks": n_tracks}))
+    return batch
+
+
+def test_event_time_against_the_truth():
+    section = draw_event_time(timed_events(5000))
+    assert len(section.images) == 1
+    head, (name, n_events, n_with, resolution, pull) = section.rows
+    assert head[0] == "detector"
+    assert (name, n_events) == ("t0", "5000")
+    assert int(n_with) == pytest.approx(4000, abs=4 * math.sqrt(800))
+    # a mixture of 30, 15, 10 and 7.5 ps, displaced by half a sigma each
+    assert 12 < float(resolution) < 20
+    median, width = (float(value) for value in pull.split(", "))
+    assert median == pytest.approx(0.5, abs=4 * 1.25 / math.sqrt(4000) + 0.005)
+    assert width == pytest.approx(1.0, abs=4 / math.sqrt(4000) + 0.005)
+
+
+def test_event_time_of_few_events_or_without_truth():
+    assert draw_event_time(timed_events(5)).rows[1][3] == "too few events"
+    assert draw_event_time(timed_events(50, with_truth=False)).text.startswith("Skipped")
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------------
@@ -230,6 +270,28 @@ def test_medians_and_spreads():
     assert spread[:2] == pytest.approx([2, 2], abs=0.15)
     assert np.isnan(median[2])
     assert np.isnan(spread[2])
+
+
+@pytest.mark.parametrize("most", [0, 1, 7, 5000])
+def test_every_number_of_contributors_has_a_bin(most):
+    edges = contributor_edges(most)
+    assert edges[0] == 0.5
+    assert edges[-1] > most
+    assert np.all(edges % 1 == 0.5)
+    assert np.all(np.diff(edges) >= 1)
+    assert np.all(edges[5:] / edges[4:-1] < 1.35)
+
+
+def test_errors_of_medians_and_widths():
+    """The scatter of both over many samples of normal numbers."""
+    rng = np.random.default_rng(4)
+    found = [moments_in_bins(np.full(400, 3), rng.normal(1, 2, 400), np.array([2.5, 3.5]))[:, 0] for _ in range(2000)]
+    median, median_error, width, width_error = np.array(found).T
+    assert median.mean() == pytest.approx(1, abs=0.01)
+    assert width.mean() == pytest.approx(2, rel=0.01)
+    # 2000 samples: 1.6 % for a standard deviation
+    assert median.std() == pytest.approx(median_error.mean(), rel=0.07)
+    assert width.std() == pytest.approx(width_error.mean(), rel=0.07)
 
 
 def test_particles_from_the_collision_are_told_from_daughters():
