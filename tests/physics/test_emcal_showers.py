@@ -200,10 +200,10 @@ def test_merging_across_the_seam_and_in_the_end_cap():
     assert run(neutrals([22, 22], 2.0, eta, np.zeros(2)), merging={})[1].n_rows == 2
 
 
-def test_merging_against_brute_force():
+@pytest.mark.parametrize("sizes", [[60, 0, 1, 120], [100, 0, 1, 900]], ids=["few", "more neighbours than deposits"])
+def test_merging_against_brute_force(sizes):
     """Many photons in a few events: the same clusters as an O(n^2) search, events do not mix."""
     rng = np.random.default_rng(4)
-    sizes = [300, 0, 1, 500]
     n = sum(sizes)
     energy = rng.uniform(0.2, 5, n)
     eta, phi = rng.uniform(-0.15, 0.15, n), rng.uniform(-0.2, 0.2, n)

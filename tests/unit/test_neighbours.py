@@ -39,7 +39,7 @@ def test_against_brute_force(distance):
     places = np.stack([x, y, z, np.full(n, np.nan)], axis=1)
     for first, last in itertools.pairwise(offsets):
         for i in range(first, last):
-            put_item(grid, i, hit[i], places, surfaces)
+            put_item(grid, i, hit[i], x[i], y[i], z[i], surfaces)
         for i in range(first, last):
             found = find_near(grid, first, hit[i], x[i], y[i], z[i], surfaces, places)
             square = (x - x[i]) ** 2 + (y - y[i]) ** 2 + (z - z[i]) ** 2

@@ -169,9 +169,9 @@ def match_nearest(
     for event in range(len(offsets) - 1):
         first_cluster = cluster_offsets[event]
         for j in range(first_cluster, cluster_offsets[event + 1]):
-            places[j, 0], places[j, 1] = numbers[CLUSTER_X, j], numbers[CLUSTER_Y, j]
-            places[j, 2] = numbers[CLUSTER_Z, j]
-            put_item(grid, j, clusters.surface[j], places, surfaces)
+            x, y, z = numbers[CLUSTER_X, j], numbers[CLUSTER_Y, j], numbers[CLUSTER_Z, j]
+            places[j, 0], places[j, 1], places[j, 2] = x, y, z
+            put_item(grid, j, clusters.surface[j], x, y, z, surfaces)
         for start in range(offsets[event], offsets[event + 1], BLOCK):
             n = min(BLOCK, offsets[event + 1] - start)
             for i in range(start, start + n):

@@ -38,12 +38,16 @@ class Grid(NamedTuple):
         Last item of each cell, -1 for none. Items of events before count as none: nothing has to be cleared.
     previous : (n_items,) int32
         The item before each item in its cell, or one of an event before, or -1.
-    near : (n_near,) int64
+    near : (n_items,) int64
         Result of `find_near`.
-    square : (n_near,) float64
+    square : (n_items,) float64
         Its squared distances.
-    waiting : (n_near,) int64
-        Scratch space for items of an event.
+    waiting : (n_items,) int64
+        Scratch space for items.
+    pairs : (2, n_items) int32
+        Scratch space for pairs of items of an event.
+    pair_square : (n_items,) float64
+        Scratch space for their squared distances.
     distance : float
         What is near [cm].
     """
@@ -54,6 +58,8 @@ class Grid(NamedTuple):
     near: NDArray[np.int64]
     square: Floats
     waiting: NDArray[np.int64]
+    pairs: NDArray[np.int32]
+    pair_square: Floats
     distance: float
 
 
@@ -110,11 +116,11 @@ def make_grid(steps: Floats, distance: float, offsets: NDArray[np.int64]) -> Gri
     -------
     Grid
     """
-    most = int(np.diff(offsets).max(initial=0))
-    n_cells = int((steps[:, _N_U] * steps[:, _N_V]).sum())
-    cells, previous = np.full(n_cells, -1, np.int32), np.empty(offsets[-1], np.int32)
-    near, waiting = np.empty((2, most), np.int64)
-    return Grid(steps, cells, previous, near, np.empty(most), waiting, float(distance))
+    n, n_cells = int(offsets[-1]), int(steps[-1, _FIRST] + steps[-1, _N_U] * steps[-1, _N_V])
+    cells, previous = np.full(n_cells, -1, np.int32), np.empty(n, np.int32)
+    # more than the largest event needs, but memory that nothing touches is free, and looking for that event is not
+    (near, waiting), (square, pair_square) = np.empty((2, n), np.int64), np.empty((2, n))
+    return Grid(steps, cells, previous, near, square, waiting, np.empty((2, n), np.int32), pair_square, float(distance))
 
 
 # --- kernel helpers --------------------------------------------------------------------------------------------------
@@ -144,13 +150,14 @@ def _bound(cell: float, n: int) -> int:
 
 
 @inline
-def put_item(grid: Grid, item: int, surface: int, places: Floats, surfaces: Floats) -> None:
-    """Put an item into the cell of its place: the first three columns of its row of `places` [cm].
+def put_item(grid: Grid, item: int, surface: int, x: float, y: float, z: float, surfaces: Floats) -> None:
+    """Put an item into the cell of its place [cm].
 
-    Items of an event are put in before those of the next one, and their rows rise from event to event.
+    Items of an event are put in before those of the next one, and their rows rise from event to event. Given the same
+    numbers as `find_near` was, it shares the coordinates with it.
     """
     steps = grid.steps
-    u, v = _coordinates(surface, places[item, 0], places[item, 1], places[item, 2], surfaces, steps)
+    u, v = _coordinates(surface, x, y, z, surfaces, steps)
     n_u, n_v = int(steps[surface, _N_U]), int(steps[surface, _N_V])
     row, column = _bound(u * steps[surface, _PER_U], n_u), _bound(v * steps[surface, _PER_V], n_v)
     cell = int(steps[surface, _FIRST]) + row * n_v + column
