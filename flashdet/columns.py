@@ -115,6 +115,10 @@ CHARGED = _table(
     ("tgl", "f8", "", "pz/pt"),
     ("q_over_pt", "f8", "1/GeV", "charge over transverse momentum"),
 )
+#: Column of `propagate` if its particles decay.
+CHARGED_DECAY = _table(
+    "charged", ("decay_path", "f8", "cm", "path from production to the decay in flight (option `decays`)", (), "stable")
+)
 #: Columns that `propagate` adds to the event table.
 EVENT_PROPAGATE = _table(
     "event",
@@ -328,15 +332,6 @@ TOT = (
         ("signal", "f8", "GeV/cm", "truncated mean of the energy over path length in silicon", (), _NO_LOSS),
     ),
     *_hypotheses("tot", "expected", "f8", "GeV/cm", "expected truncated mean for a {}", _NO_LOSS),
-    *_hypotheses(
-        "tot",
-        "expected_error",
-        "f8",
-        "GeV/cm",
-        "width of the expected truncated mean, {}",
-        _NO_LOSS,
-        "(signal - expected_{})/n_sigma_{}",
-    ),
     *_hypotheses("tot", "n_sigma", "f8", "", "(signal - expected)/width for a {}", _NO_LOSS),
     *_hypotheses("tot", "log_likelihood", "f8", "", "log of the density of the signal for a {}", _NO_LOSS),
 )

@@ -36,7 +36,7 @@ _MAKERS = {
     str(column): kind
     for kind, made in {
         "conversions": declared.CONVERSIONS_PAIR,
-        "propagate": (*declared.CHARGED, *declared.EVENT_PROPAGATE),
+        "propagate": (*declared.CHARGED, *declared.CHARGED_DECAY, *declared.EVENT_PROPAGATE),
         "tracking": declared.TRACK,
         "vertex": (*declared.VERTEX, *declared.TRACK_VERTEX),
         "decay": declared.TRACK_END,
@@ -169,9 +169,10 @@ class Pipeline:
             yield f"{where}: writes {_some(names)}, which {maker} writes already"
         missing = [c for c in stage.reads if str(c) not in makers]
         later = {str(c): s.name for s in reversed(self.stages[i + 1 :]) for c in s.writes}
+        before = {s.kind: s.name for s in self.stages[:i]}
         reasons: dict[str, list[str]] = {}
         for column in missing:
-            reasons.setdefault(_advice(column, later), []).append(str(column))
+            reasons.setdefault(_advice(column, before, later), []).append(str(column))
         for reason, names in reasons.items():
             yield f"{where}: needs {_some(names)}; {reason}"
         left = [str(c) for c in stage.expects if str(c) not in later]
@@ -264,11 +265,13 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _advice(column: Column, later: dict[str, str]) -> str:
-    """What to do about a column that is not there."""
+def _advice(column: Column, before: dict[str, str], later: dict[str, str]) -> str:
+    """What to do about a column that is not there: names of stages before by kind, and of stages later by column."""
     if str(column) in later:
         return f"stage {later[str(column)]!r} writes it but comes later in the card: put it before this one"
     kind = _MAKERS.get(str(column))
+    if kind in before:
+        return f"stage {before[kind]!r} writes it only if so configured; it is: {column.doc}"
     return f"no stage of the card writes it; add a stage of kind {kind!r}" if kind else "no stage of the card writes it"
 
 

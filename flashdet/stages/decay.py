@@ -1,10 +1,8 @@
-"""Where particles end: decays in flight of those that the generator left alive, and walls that absorb them.
+"""Where particles end: at their decay in flight, which `propagate` has drawn, or in a wall that absorbs them.
 
-Generators stop at particles that live long enough (usually more than 1 cm/c): pions, kaons, muons, charged hyperons;
-detectors are metres away. This stage draws how far each accepted particle gets; detectors that are told to (``decays:
-true``) then see no signal of a particle that ended before them. Daughters are not followed: a hit of the muon from a
-pion is lost, too. DelphesO2 drops such tracks altogether (its module ``DecayFilter``); here the track stays. Particles
-also end at `absorbers`: without them a particle that bends back behind a calorimeter would reach a disc.
+Detectors that are told to (``decays: true``) see no signal of a particle that ended before them. Daughters are not
+followed: a hit of the muon from a pion is lost, too; the track stays. Particles also end at `absorbers`: without them
+one that bends back behind a calorimeter would reach a disc.
 """
 
 from __future__ import annotations
@@ -15,27 +13,23 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from flashdet.columns import EVENT, TRACK, TRACK_END, pick
+from flashdet.columns import CHARGED, CHARGED_DECAY, TRACK, TRACK_END, pick
 from flashdet.config import StageConfig
 from flashdet.event import EventBatch, Table
 from flashdet.kernels.helix import curvature
 from flashdet.kernels.jit import bare_kernel, kernel
-from flashdet.kernels.philox import uniforms
 from flashdet.rng import Draw
-from flashdet.species import particle_table
 from flashdet.stages.base import Setup, Stage, StageOutput
-from flashdet.stages.codes import code_table, find_code
 from flashdet.stages.surface import Shape, first_crossing, pack
 
 Floats = NDArray[np.float64]
-
-#: Slot of the random number of a particle.
-_SLOT_LIFE = 0
+Integers = NDArray[np.int64]
+Indices = NDArray[np.int32]
 
 
 # --- configuration ---------------------------------------------------------------------------------------------------
 class DecayConfig(StageConfig):
-    """Decays in flight, and what stops particles."""
+    """What stops particles, beside their decays."""
 
     absorbers: Shape | None = None
     """Surfaces where all particles end, such as the front of a calorimeter that is followed by a magnet."""
@@ -45,34 +39,27 @@ class DecayConfig(StageConfig):
 class Truth(NamedTuple):
     """Columns of the tracks, all of the same length."""
 
-    particle_index: NDArray[np.int32]
-    pdg_true: NDArray[np.int32]
-    charge_true: NDArray[np.int8]
-    mass_true: Floats
     pt_true: Floats
     eta_true: Floats
     phi_true: Floats
     vx_true: Floats
     vy_true: Floats
     vz_true: Floats
+    charge_true: NDArray[np.int8]
 
 
 @bare_kernel
-def _draw_lives(
-    offsets: NDArray[np.int64], event_key: NDArray[np.uint64], truth: Truth, codes: NDArray[np.int32],
-    direct: NDArray[np.int16], ctau: Floats, key: np.uint64, path: Floats,
+def _gather(
+    offsets: Integers, index: Indices, charged_offsets: Integers, charged_index: Indices, decay_path: Floats,
+    path: Floats,
 ) -> None:  # fmt: skip
-    """The path is c tau (p/m) times a number from the exponential distribution of unit mean; infinite if stable."""
-    for event in range(len(event_key)):
+    """Paths of the tracks' particles, infinite if stable: tracks are in the order of the particles."""
+    for event in range(len(offsets) - 1):
+        k = charged_offsets[event]
         for i in range(offsets[event], offsets[event + 1]):
-            path[i] = math.inf
-            row = find_code(truth.pdg_true[i], codes, direct)
-            if row < 0 or not ctau[row] < np.inf:
-                continue
-            u, _ = uniforms(key, event_key[event], truth.particle_index[i], _SLOT_LIFE)
-            grow = math.exp(truth.eta_true[i])
-            momentum = truth.pt_true[i] * 0.5 * (grow + 1.0 / grow)
-            path[i] = -math.log(u) * ctau[row] * momentum / truth.mass_true[i]
+            while charged_index[k] != index[i]:
+                k += 1
+            path[i] = decay_path[k] if decay_path[k] >= 0.0 else math.inf
 
 
 @bare_kernel
@@ -89,11 +76,11 @@ def _stop(truth: Truth, bz: float, absorbers: Floats, path: Floats) -> None:
 
 @kernel
 def _end_kernel(
-    offsets: NDArray[np.int64], event_key: NDArray[np.uint64], truth: Truth, codes: NDArray[np.int32],
-    direct: NDArray[np.int16], ctau: Floats, bz: float, absorbers: Floats, key: np.uint64, path: Floats,
+    offsets: Integers, index: Indices, charged_offsets: Integers, charged_index: Indices, decay_path: Floats,
+    truth: Truth, bz: float, absorbers: Floats, path: Floats,
 ) -> None:  # fmt: skip
     """Paths to the end of all particles, NaN where there is none."""
-    _draw_lives(offsets, event_key, truth, codes, direct, ctau, key, path)
+    _gather(offsets, index, charged_offsets, charged_index, decay_path, path)
     if len(absorbers):
         _stop(truth, bz, absorbers, path)
     for i in range(len(path)):
@@ -110,18 +97,18 @@ class Decay(Stage):
 
     def __init__(self, name: str, config: DecayConfig, setup: Setup) -> None:
         super().__init__(name, config, setup)
-        self.reads = (*pick(EVENT, "key"), *pick(TRACK, *Truth._fields))
+        self.reads = (
+            *pick(CHARGED, "particle_index"), *CHARGED_DECAY, *pick(TRACK, "particle_index", *Truth._fields),
+        )  # fmt: skip
         self.writes = TRACK_END
-        self._codes = code_table()
-        # both tables are sorted by code
-        self._ctau = particle_table().ctau
         self._absorbers = np.empty((0, 4)) if config.absorbers is None else pack(config.absorbers)
 
     def run(self, batch: EventBatch, draw: Draw) -> StageOutput:
-        """Draw for one batch; see `flashdet.stages.base.Stage`."""
-        track, path = batch["track"], np.empty(batch["track"].n_rows)
+        """End the particles of one batch; see `flashdet.stages.base.Stage`. No random number is drawn."""
+        charged, track = batch["charged"], batch["track"]
+        path = np.empty(track.n_rows)
         _end_kernel(
-            track.offsets, batch["event"]["key"], Truth(*(track[name] for name in Truth._fields)), self._codes.pdg,
-            self._codes.direct, self._ctau, float(self.setup.magnetic_field), self._absorbers, draw.key, path,
+            track.offsets, track["particle_index"], charged.offsets, charged["particle_index"], charged["decay_path"],
+            Truth(*(track[name] for name in Truth._fields)), float(self.setup.magnetic_field), self._absorbers, path,
         )  # fmt: skip
         return StageOutput((Table("track", track.offsets, {"end_path_true": path}),))

@@ -7,10 +7,9 @@ import pytest
 
 from flashdet import Pipeline
 from flashdet.card import Card
-from flashdet.rng import Draw
+from flashdet.errors import CardError
 from flashdet.species import particle_table
-from flashdet.stages.base import Setup
-from flashdet.stages.decay import Decay, DecayConfig
+from flashdet.stages.propagate.decays import path_out
 from flashdet.testing import check_stage, gun
 
 CARD = """
@@ -19,7 +18,7 @@ detector: two layers
 magnetic_field: 2 T
 luts: alice3
 stages:
-  - kind: propagate
+  - {kind: propagate, decays: {radius: 5 cm, half_length: 10 cm}}
   - kind: tracking
   - kind: decay
   - {kind: tof, name: itof, shape: {cylinder: {radius: 19 cm, half_length: 62 cm}}, time_resolution: 20 ps,
@@ -47,14 +46,21 @@ def pipeline(card):
 )
 def test_survival_to_each_detector(pipeline, code, p, ctau):
     """exp(-L m/(p c tau)) with the path of each track; values of c tau from the Review of Particle Physics."""
-    batch = pipeline.run(gun([code], n_events=60, particles=100, pt=(p, 1.01 * p), eta=(-0.2, 0.2))).batch
+    result = pipeline.run(gun([code], n_events=60, particles=100, pt=(p, 1.01 * p), eta=(-0.2, 0.2)))
+    batch = result.batch
     mass = particle_table().mass[particle_table().find(np.array([code], np.int32))[0]]
     track = batch["track"]
     momentum = track["pt_true"] * np.cosh(track["eta_true"])
+    # the cylinder that makes a track: no particle is lost for another reason
+    charged = batch["charged"]
+    assert charged.n_rows + result.counts["propagate"].get("lost: decayed before a track", 0) == 6000
+    expected = np.exp(-5 * np.cosh(charged["eta"]) * mass / (charged["pt"] * np.cosh(charged["eta"]) * ctau)).mean()
+    error = math.sqrt(expected * (1 - expected) / 6000)
+    assert charged.n_rows / 6000 == pytest.approx(expected, abs=4 * error)
     decayed = [track["end_path_true"] < 19, track["end_path_true"] < 85]
     for tof, radius, early in zip(("itof", "otof"), (19.0, 85.0), decayed, strict=True):
         seen = batch[tof]["has_signal"]
-        expected = np.exp(-radius * np.cosh(track["eta_true"]) * mass / (momentum * ctau)).mean()
+        expected = np.exp(-(radius - 5) * np.cosh(track["eta_true"]) * mass / (momentum * ctau)).mean()
         # the bend of the track makes the path longer by less than 4 %
         error = math.sqrt(expected * (1 - expected) / len(seen))
         assert seen.mean() == pytest.approx(expected, abs=4 * error + 0.04 * -math.log(expected) * expected)
@@ -70,6 +76,7 @@ def test_hyperons_do_not_make_the_event_late(card):
     bias = {}
     for decays in ("true", "false"):
         settings = [f"stages.{tof}.decays={decays}" for tof in ("itof", "otof")]
+        settings += ["stages.propagate.decays={radius: 1 mm, half_length: 1 mm}"]
         batch = Pipeline(Card.load(card, settings), seed=5).run(events).batch
         event, true = batch["t0_event"], batch["event"]["vt"] + batch["event"]["collision_time"]
         bias[decays] = np.mean((event["time"] - true) / event["time_error"])
@@ -77,19 +84,36 @@ def test_hyperons_do_not_make_the_event_late(card):
     assert bias["false"] - bias["true"] > 0.5
 
 
-def test_stable_particles_and_random_numbers(pipeline):
-    batch = pipeline.run(gun([11, 2212, -13, 1000010020], n_events=5, particles=5, pt=(1, 2), eta=(-1, 1))).batch
+def test_stable_particles_and_batches(card, pipeline):
+    events = gun([11, 2212, -13, 321, 1000010020], n_events=5, particles=5, pt=(1, 2), eta=(-1, 1))
+    batch = pipeline.run(events).batch
     track = batch["track"]
-    is_muon = abs(track["pdg_true"]) == 13
-    np.testing.assert_array_equal(np.isnan(track["end_path_true"]), ~is_muon)
-    tables = {name: table for name, table in batch.tables.items() if name in ("event", "particle", "charged")}
+    np.testing.assert_array_equal(np.isnan(track["end_path_true"]), ~np.isin(abs(track["pdg_true"]), (13, 321)))
+    propagate, decay = pipeline.stages[0], pipeline.stages[2]
+    check_stage(propagate, events)
     plain = batch.copy()
-    plain.tables = tables | {
-        "track": type(track)("track", track.offsets, {k: v for k, v in track.items() if k != "end_path_true"})
-    }
-    check_stage(Decay("decay", DecayConfig(), Setup(2.0)), plain)
-    again = Decay("decay", DecayConfig(), Setup(2.0)).run(plain, Draw.of(5, "decay")).tables[0]
-    np.testing.assert_array_equal(again["end_path_true"], track["end_path_true"])
+    plain.tables = {name: table for name, table in batch.tables.items() if name in ("event", "particle", "charged")}
+    plain.tables["track"] = type(track)(
+        "track", track.offsets, {k: v for k, v in track.items() if k != "end_path_true"}
+    )
+    check_stage(decay, plain)
+    settings = ["stages.propagate.decays=null", "stages.itof.decays=false", "stages.otof.decays=false"]
+    with pytest.raises(CardError, match=r"charged\.decay_path; stage 'propagate' writes it only if"):
+        Pipeline(Card.load(card, settings))
+
+
+def test_ways_out_of_a_cylinder():
+    """Against straight lines in many directions from many points."""
+    random = np.random.default_rng(5)
+    for _ in range(200):
+        start, momentum = random.uniform(-12, 12, 3), random.normal(size=3) * random.uniform(0.1, 5)
+        way = path_out(*start, *momentum, 10.0, 8.0)
+        if np.hypot(*start[:2]) >= 10 or abs(start[2]) >= 8:
+            assert way == 0
+            continue
+        end = start + way * momentum / np.linalg.norm(momentum)
+        assert max(np.hypot(*end[:2]) / 10, abs(end[2]) / 8) == pytest.approx(1, abs=1e-9)
+        assert way > 0
 
 
 WALL = """
@@ -98,7 +122,7 @@ detector: a wall before a disc
 magnetic_field: 2 T
 luts: alice3
 stages:
-  - kind: propagate
+  - {kind: propagate, decays: {radius: 1 mm, half_length: 1 mm}}
   - kind: tracking
   - {kind: decay, absorbers: {cylinder: {radius: 125 cm, half_length: 266 cm}}}
   - {kind: tof, name: ftof, shape: {disc: {z: 370 cm, r_min: 15 cm, r_max: 100 cm}}, time_resolution: 20 ps,

@@ -2,8 +2,8 @@
 
 Here truth becomes the table `charged`: charge, mass and LUT species of each particle, its parameters at the point of
 closest approach to the beam line, and per event the multiplicity and the time of the collision. Nothing is measured
-yet; that is :mod:`flashdet.stages.tracking`. Decays are the generator's: what it calls final is tracked, what it
-lets decay is not. The kernels are :mod:`.candidates`.
+yet; that is :mod:`flashdet.stages.tracking`. What the generator calls final is tracked, what it lets decay is not; what
+it leaves alive decays here, if the card says so. The kernels are :mod:`.candidates` and :mod:`.decays`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from flashdet.columns import CHARGED, CONVERSIONS_PAIR, EVENT, EVENT_PROPAGATE, PARTICLE, for_stage, pick
+from flashdet.columns import CHARGED, CHARGED_DECAY, CONVERSIONS_PAIR, EVENT, EVENT_PROPAGATE, PARTICLE, for_stage, pick
 from flashdet.config import EnergyOrZero, Length, StageConfig, StrictModel, TimeOrZero
 from flashdet.errors import StageError
 from flashdet.event import EventBatch, Table
 from flashdet.rng import Draw
-from flashdet.species import SPECIES
+from flashdet.species import SPECIES, particle_table
 from flashdet.stages.base import Setup, Stage, StageOutput
 from flashdet.stages.codes import FRACTIONAL, STRANGE, UNKNOWN, code_table
 from flashdet.stages.propagate.candidates import (
@@ -37,6 +37,7 @@ from flashdet.stages.propagate.candidates import (
     draw_collision_times,
     fill,
 )
+from flashdet.stages.propagate.decays import draw_lives, place_lives
 from flashdet.stages.rows import Charged, Particles, empty_columns
 from flashdet.truth import is_physical_primary
 
@@ -72,6 +73,15 @@ class Multiplicity(StrictModel):
     """Particles with |eta| up to this count; the number is divided by twice this."""
 
 
+class DecaysConfig(StrictModel):
+    """A cylinder around the interaction point that a particle must leave to be found as a track."""
+
+    radius: Length
+    """Radius: of the layer with which there are hits enough."""
+    half_length: Length
+    """Half-length: |z| of the disc with which there are hits enough."""
+
+
 class PropagateConfig(StageConfig):
     """Which particles are offered to the tracker."""
 
@@ -89,6 +99,9 @@ class PropagateConfig(StageConfig):
     """Definition of dN/deta."""
     collision_time_spread: TimeOrZero = "0 ps"  # type: ignore[assignment]
     """Gaussian width of the collision time around its bunch crossing."""
+    decays: DecaysConfig | None = None
+    """Let particles decay that the generator left alive; those that do so within this cylinder are lost. Where the
+    others decay is for a stage of kind ``decay``."""
     secondaries: tuple[str, ...] = ()
     """Stages of kind ``conversions`` before this one, by name, whose particles are propagated too."""
 
@@ -107,7 +120,7 @@ class Propagate(Stage):
         pair = pick(CONVERSIONS_PAIR, "particle_index", *Particles._fields)
         made = (column for stage in config.secondaries for column in for_stage(pair, "conversions", stage))
         self.reads = (*pick(EVENT, "number", "key"), *pick(PARTICLE, *Particles._fields, *vertices), *made)
-        self.writes = (*CHARGED, *EVENT_PROPAGATE)
+        self.writes = (*CHARGED, *(CHARGED_DECAY if config.decays else ()), *EVENT_PROPAGATE)
 
     def run(self, batch: EventBatch, draw: Draw) -> StageOutput:
         """Choose particles; see `Stage.run`.
@@ -131,10 +144,14 @@ class Propagate(Stage):
             taken, lost = self._choose(batch, made, pairs)
             counts = {cause: counts.get(cause, 0) + lost.get(cause, 0) for cause in counts | lost}
             sources.append((made, pairs, taken))
+        decays = self._decay(event["key"], sources, draw, counts) if self.config.decays else {}
         charged, offsets = self._fill(sources, collision_time, stand_ins)
         counts |= {f"lut stand-in: {SPECIES[i]}": int(stand_ins[i]) for i in np.flatnonzero(stand_ins)}
         per_event = {"dndeta": self._dndeta(batch, particles, chosen), "collision_time": collision_time}
-        tables = (Table("charged", offsets, charged._asdict()), Table.per_event("event", batch.n_events, per_event))
+        tables = (
+            Table("charged", offsets, charged._asdict() | decays),
+            Table.per_event("event", batch.n_events, per_event),
+        )
         return StageOutput(tables, counts)
 
     def _choose(self, batch: EventBatch, table: Table, particles: Particles) -> tuple[Chosen, dict[str, int]]:
@@ -167,6 +184,34 @@ class Propagate(Stage):
                     "set unknown_pdg: skip to lose such particles, counted",
                 )
         return chosen._replace(row=chosen.row[: counts[KEPT]]), result
+
+    def _decay(
+        self, event_keys: NDArray[np.uint64], sources: list[tuple[Table, Particles, Chosen]], draw: Draw,
+        counts: dict[str, int],
+    ) -> dict[str, Floats]:  # fmt: skip
+        """Drop particles that decay too early, count them, and give the paths of the others as a column."""
+        assert self.config.decays is not None
+        cylinder, ctau = (self.config.decays.radius, self.config.decays.half_length), particle_table().ctau
+        paths, n_lost = [], 0
+        for k, (table, particles, chosen) in enumerate(sources):
+            path = np.empty(len(chosen.row))
+            is_made = "particle_index" in table
+            index = table["particle_index"] if is_made else _NO_INDEX
+            # both tables of codes are sorted by code
+            n_lost += draw_lives(
+                table.offsets, particles, index, code_table(), ctau, event_keys, draw.key, cylinder, chosen.row,
+                chosen.offsets, path,
+            )  # fmt: skip
+            sources[k] = table, particles, chosen._replace(row=chosen.row[: chosen.offsets[-1]])
+            paths.append(path)
+        if n_lost:
+            counts["lost: decayed before a track"] = n_lost
+        offsets = np.sum([chosen.offsets for _, _, chosen in sources], axis=0)
+        place, column = offsets[:-1].copy(), np.empty(int(offsets[-1]))
+        for path, (_, _, chosen) in zip(paths, sources, strict=True):
+            place_lives(chosen.offsets, place, path, column)
+            place += np.diff(chosen.offsets)
+        return {"decay_path": column}
 
     def _fill(
         self, sources: list[tuple[Table, Particles, Chosen]], collision_time: Floats, stand_ins: Integers
