@@ -296,7 +296,8 @@ def test_truth_only_through_the_particle():
 
 def test_log_likelihood_is_a_density():
     table = run(tracks(PION, 0.6, n=500))
-    pull, error = table["n_sigma_proton"], table["expected_error_proton"]
+    pull = table["n_sigma_proton"]
+    error = (table["signal"] - table["expected_proton"]) / pull
     wanted = -0.5 * pull**2 - np.log(error * math.sqrt(2 * math.pi))
     np.testing.assert_allclose(table["log_likelihood_proton"], wanted, rtol=1e-12)
 

@@ -95,17 +95,11 @@ def _expect(n: int, square: float, work: Floats, four: Floats, expected: Floats,
 
 
 @bare_kernel
-def _pull(
-    n: int, signal: Floats, expected: Floats, variance: Floats, work: Floats, error: Floats, n_sigma: Floats,
-    log_likelihood: Floats,
-) -> None:  # fmt: skip
+def _pull(n: int, signal: Floats, expected: Floats, variance: Floats, n_sigma: Floats, log_likelihood: Floats) -> None:
     """Columns that follow from expectation and variance."""
     for i in range(n):
         j = np.uint64(i)
-        error[j] = math.sqrt(variance[j]) + work[j + _NOTHING]
-    for i in range(n):
-        j = np.uint64(i)
-        n_sigma[j] = (signal[j] - expected[j]) / error[j]
+        n_sigma[j] = (signal[j] - expected[j]) / math.sqrt(variance[j])
     for i in range(n):
         # without a signal the variance is 0 and its logarithm any number, but the pull is NaN
         j = np.uint64(i)
@@ -115,7 +109,7 @@ def _pull(
 @bare_kernel
 def compare(
     tgl: Floats, q_over_pt: Floats, cov: Floats, n_layers: NDArray[np.int8], signal: Floats, log_path: Floats,
-    tables: Sensor, work: Floats, expected: Floats, error: Floats, n_sigma: Floats, log_likelihood: Floats,
+    tables: Sensor, work: Floats, expected: Floats, n_sigma: Floats, log_likelihood: Floats,
 ) -> None:  # fmt: skip
     """Expected truncated mean under every hypothesis, its width, and how far the signal is from it.
 
@@ -132,9 +126,9 @@ def compare(
         Of the sensor.
     work : (N_WORK,) float64
         Scratch space.
-    expected, error, n_sigma, log_likelihood : (n_species, n) float64
-        Written: expectation and width [GeV/cm], (signal - expected)/width, and the logarithm of the Gaussian density of
-        the signal [1/(GeV/cm)]; NaN without a signal.
+    expected, n_sigma, log_likelihood : (n_species, n) float64
+        Written: expectation [GeV/cm], (signal - expected)/width, and the logarithm of the density of the signal
+        [1/(GeV/cm)]; NaN without a signal.
     """
     four, variance = work[N_WORK - 5 * _BLOCK :], work[N_WORK - _BLOCK :]
     for start in range(0, len(signal), _BLOCK):
@@ -151,13 +145,4 @@ def compare(
             _place_speeds(n, _LOG_CHARGE[h] - _LOG_MASS[h], tables.speed, work)
             _look_up(n, tables.moments, work, four)
             _expect(n, charge * charge, work, four, expected[h, rows], variance)
-            _pull(
-                n,
-                signal[rows],
-                expected[h, rows],
-                variance,
-                work,
-                error[h, rows],
-                n_sigma[h, rows],
-                log_likelihood[h, rows],
-            )
+            _pull(n, signal[rows], expected[h, rows], variance, n_sigma[h, rows], log_likelihood[h, rows])

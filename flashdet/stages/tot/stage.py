@@ -95,17 +95,16 @@ class Tot(Stage):
             log_path,
         )  # fmt: skip
         # one block: one array per quantity takes 10 ns per track more in page faults
-        expected, error, n_sigma, log_likelihood = np.empty((4, N_SPECIES, n))
+        expected, n_sigma, log_likelihood = np.empty((3, N_SPECIES, n))
         compare(
             tgl, q_over_pt, track["cov"], n_layers, signal, log_path, self._tables, np.empty(N_WORK), expected,
-            error, n_sigma, log_likelihood,
+            n_sigma, log_likelihood,
         )  # fmt: skip
         columns: dict[str, NDArray[Any]] = {
             "has_signal": n_layers >= config.min_layers,
             "n_layers": n_layers,
             "signal": signal,
             **by_species("expected", expected),
-            **by_species("expected_error", error),
             **by_species("n_sigma", n_sigma),
             **by_species("log_likelihood", log_likelihood),
         }
