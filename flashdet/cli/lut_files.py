@@ -79,7 +79,7 @@ def _sizes(path: Path, lut: Lut) -> str:
     from flashdet.lut.alice import size_of
 
     residuals = 0
-    if lut.sample is not None:
+    if any(part.sample is not None and len(part.sample.library) for part in lut.parts):
         with zipfile.ZipFile(path) as archive:
             residuals = sum(m.compress_size for m in archive.infolist() if m.filename.endswith("library.npy"))
     total, alice = path.stat().st_size, size_of(lut)
