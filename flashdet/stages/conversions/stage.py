@@ -76,7 +76,7 @@ class Conversions(Stage):
         found = Found(
             np.empty(n + 1, np.int64), np.empty(n + 1, np.int64), np.empty(n + 1, np.int64), np.empty(n + 1)
         )  # fmt: skip
-        n = find_conversions(photons, particle.offsets, event_key, draw.key, self._material, found, offsets)
+        n = int(find_conversions(photons, particle.offsets, event_key, draw.key, self._material, found, offsets))
         pairs = Pairs(*empty_columns(CONVERSIONS_PAIR, 2 * n))
         found = Found(found.row[:n], found.event[:n], found.layer[:n], found.path[:n])
         make_pairs(found, photons, particle.offsets, event_key, draw.key, pairs)
