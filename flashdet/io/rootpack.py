@@ -168,7 +168,8 @@ class Packer:
         if is_fast and self._gaps.n_words < columns.n_words:
             self._gaps = lz4.Gaps(columns.n_words)
         tail, turned = self._tail.take(columns.largest_tail), self._turned.take(columns.largest_turned)
-        memory = (tail, turned, int(addresses_of([turned])[0]), *self._gaps.arrays, out)
+        places = addresses_of([tail, turned])
+        memory = (tail, turned, int(places[0]), int(places[1]), *self._gaps.arrays, out)
         if is_fast:
             with np.errstate(over="ignore"):  # words wrap around; NumPy would mind if the kernels run without Numba
                 end = _pack_baskets(columns.table, heads.raw, heads.starts, 0, n, True, *memory, start, baskets)
@@ -227,6 +228,7 @@ def _pack_baskets(
     is_packed: bool,
     tail: NDArray[np.uint8],
     turned: NDArray[np.uint8],
+    tail_address: int,
     turned_address: int,
     gaps: NDArray[np.uint32],
     edges: NDArray[np.int32],
@@ -254,19 +256,22 @@ def _pack_baskets(
         if places:
             _write_places(rows_at(places, n_rows + 1), item, key_length, tail, n_tail)
             n_tail += 4 * n_rows + 8
-        words = words_at(address, n_words)
         content, swap = start, item == 4
         if is_packed:
-            for k in range(0, max(n_words, 1), _BLOCK // 4):
-                stop = min(k + _BLOCK // 4, n_words)
-                behind = tail[: n_tail if stop == n_words else 0]
-                end = _pack_block(words[k:stop], behind, swap, gaps, edges, state, seen, out, start)
+            done = 0
+            while True:
+                stop = min(done + _BLOCK // 4, n_words)
+                behind = bytes_at(tail_address, n_tail if stop == n_words else 0)
+                words = words_at(address + 4 * done, stop - done)
+                end = _pack_block(words, behind, swap, gaps, edges, state, seen, out, start)
                 if end == start:
                     start = content
                     break
-                start = end
+                start, done = end, stop
+                if done == n_words:
+                    break
         if start == content:
-            start = lz4.copy(words, tail[:n_tail], swap, out, content)
+            start = lz4.copy(words_at(address, n_words), bytes_at(tail_address, n_tail), swap, out, content)
         baskets[b, BEGIN], baskets[b, KEY_LENGTH], baskets[b, STORED] = begin, key_length, start - begin
         baskets[b, CONTENT] = 4 * n_words + n_tail
         baskets[b, OFFSETS] = 4 * n_rows if places else 0

@@ -135,7 +135,8 @@ def pack(
 def _look(words: Words, seen: Words) -> tuple[np.uint32, float, float]:
     """Most frequent number of a sample, its share, and the share of the others that stand there before."""
     n, size = len(words), 1 << _HASH_BITS
-    seen[:] = 0
+    for i in range(len(seen)):
+        seen[i] = 0
     n_seen, n_again, most, filler = 0, 0, 0, np.uint32(0)
     n_pieces = max(min(n // _PIECE, _PIECES), 1)
     for piece in range(n_pieces):
@@ -265,7 +266,8 @@ def _search(words: Words, tail: Bytes, swap: bool, seen: Words, out: Bytes, star
     """
     n, end, anchor, n_missed = len(words), start, 0, 0
     # the bytes must not depend on the columns before
-    seen[: 1 << _HASH_BITS] = 0
+    for k in range(1 << _HASH_BITS):
+        seen[k] = 0
     i = 1
     while i < n - _LAST_START:
         pair = _pair(words, i)

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flashdet.kernels.jit import bare_kernel, inline
-from flashdet.kernels.words import store32, swapped
+from flashdet.kernels.jit import bare_kernel
 
 if os.environ.get("FLASHDET_DISABLE_JIT") == "1":
     import ctypes
@@ -32,7 +31,16 @@ if os.environ.get("FLASHDET_DISABLE_JIT") == "1":
         """Array of the `n` numbers of 64 bits at an address."""
         return np.ctypeslib.as_array((ctypes.c_int64 * int(n)).from_address(int(address)))
 
+    def store_big32(buffer: NDArray[np.uint8], i: int, value: int) -> None:
+        """Write ``buffer[i:i + 4]``, the highest byte first."""
+        buffer[i : i + 4] = np.frombuffer((int(value) & 0xFFFFFFFF).to_bytes(4, "big"), np.uint8)
+
+    def store_big64(buffer: NDArray[np.uint8], i: int, value: int) -> None:
+        """Write ``buffer[i:i + 8]``, the highest byte first."""
+        buffer[i : i + 8] = np.frombuffer(int(value).to_bytes(8, "big", signed=True), np.uint8)
+
 else:
+    from llvmlite import ir
     from numba import types
     from numba.extending import intrinsic
     from numba.np.arrayobj import populate_array
@@ -65,6 +73,27 @@ else:
     def rows_at(typing: Any, address: Any, n: Any) -> Any:
         """Array of the `n` numbers of 64 bits at an address."""
         return types.Array(types.int64, 1, "C", aligned=False)(types.int64, types.int64), _view
+
+    def _storing(bits: int) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            array = context.make_array(signature.args[0])(context, builder, args[0])
+            pointer = builder.gep(array.data, [args[1]])
+            value = args[2] if bits == 64 else builder.trunc(args[2], ir.IntType(bits))
+            store = builder.store(builder.bswap(value), builder.bitcast(pointer, ir.IntType(bits).as_pointer()))
+            store.align = 1
+            return context.get_dummy_value()
+
+        return generate
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def store_big32(typing: Any, buffer: Any, i: Any, value: Any) -> Any:
+        """Write ``buffer[i:i + 4]``, the highest byte first; the caller guards the bounds."""
+        return types.none(buffer, types.intp, types.int64), _storing(32)
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def store_big64(typing: Any, buffer: Any, i: Any, value: Any) -> Any:
+        """Write ``buffer[i:i + 8]``, the highest byte first; the caller guards the bounds."""
+        return types.none(buffer, types.intp, types.int64), _storing(64)
 
 
 def addresses_of(arrays: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
@@ -104,16 +133,3 @@ def _reads_objects() -> bool:
 def _follow(addresses: NDArray[np.int64], offset: int) -> None:
     for i in range(len(addresses)):
         addresses[i] = rows_at(addresses[i] + offset, 1)[0]
-
-
-@inline
-def store_big32(buffer: NDArray[np.uint8], i: int, value: int) -> None:
-    """Write ``buffer[i:i + 4]``, the highest byte first."""
-    store32(buffer, i, swapped(np.uint32(value & 0xFFFFFFFF)))
-
-
-@inline
-def store_big64(buffer: NDArray[np.uint8], i: int, value: int) -> None:
-    """Write ``buffer[i:i + 8]``, the highest byte first."""
-    store_big32(buffer, i, value >> 32)
-    store_big32(buffer, i + 4, value)
