@@ -150,3 +150,65 @@ def test_particles_end_at_absorbers(tmp_path):
     assert 0.2 < stopped.mean() < 0.8
     assert (without["ftof"]["has_signal"] & stopped).sum() > 50
     np.testing.assert_array_equal(with_wall["ftof"]["has_signal"], without["ftof"]["has_signal"] & ~stopped)
+
+
+RINGS = WALL.replace(
+    "  - {kind: tof, name: ftof",
+    """
+  - {kind: rich, name: barrel, model: projective, tiles: {n_azimuthal_tiles: 36}, decays: true}
+  - {kind: rich, name: simple, shape: {cylinder: {radius: 90 cm, half_length: 200 cm}}, decays: true}
+  - {kind: rich, name: discs, model: projective, decays: true,
+     discs: {z: 375 cm, gap: 30 cm, r_min: 13 cm, r_max: 104 cm}}
+  - {kind: tof, name: ftof""",
+)
+
+
+def test_rings_need_a_particle(tmp_path):
+    """Where a particle is gone before the radiator there is no ring, and nobody else loses one."""
+    path = tmp_path / "rings.yaml"
+    path.write_text(RINGS)
+    events = gun([321, -321, 2212], n_events=20, particles=100, pt=(0.4, 2), eta=(-3, 3))
+    names = ("barrel", "simple", "discs")
+    card = Card.load(path)
+    plain = Card.load(path, [f"stages.{name}.decays=false" for name in names])
+    seen, crossed = (Pipeline(c, seed=3).run(events).batch for c in (card, plain))
+    track = seen["track"]
+    end, cosh = track["end_path_true"], np.cosh(track["eta_true"])
+    sine = np.abs(np.tanh(track["eta_true"]))
+    # least and largest paths to the radiators: tiles are tilted, and tracks of 0.4 GeV/c bend by 0.6
+    reach = {"barrel": (84 * cosh, 150 * cosh), "simple": (89 * cosh, 98 * cosh), "discs": (375 / sine, 377 / sine)}
+    for name in names:
+        first, last = reach[name]
+        with_decays, without = seen[name]["has_acceptance"], crossed[name]["has_acceptance"]
+        assert not (with_decays & ~without).any()
+        assert not (with_decays & (end < first)).any()
+        np.testing.assert_array_equal(with_decays[~(end < last)], without[~(end < last)])
+        gone = without & ~with_decays
+        assert 0.02 < gone.sum() / without.sum() < 0.5
+
+
+SHOWERS = WALL.replace(
+    "  - {kind: tof, name: ftof",
+    """
+  - {kind: emcal, name: all, shape: {cylinder: {radius: 125 cm, half_length: 266 cm}}, charged: all, decays: true}
+  - {kind: emcal, name: tracks, shape: {cylinder: {radius: 125 cm, half_length: 266 cm}}, decays: true}
+  - {kind: tof, name: ftof""",
+)
+
+
+def test_clusters_need_a_particle(tmp_path):
+    """Kaons that are gone before the calorimeter leave nothing there; the absorber itself does see them."""
+    path = tmp_path / "showers.yaml"
+    path.write_text(SHOWERS)
+    events = gun([321, -321], n_events=20, particles=100, pt=(0.6, 2), eta=(-1, 1))
+    names = ("all", "tracks")
+    card, plain = Card.load(path), Card.load(path, [f"stages.{name}.decays=false" for name in names])
+    seen, crossed = (Pipeline(c, seed=3).run(events).batch for c in (card, plain))
+    track = seen["track"]
+    diameter = 2 * track["pt_true"] / (2.0 * 0.299792458e-2)
+    way = diameter * np.arcsin(125 / diameter) * np.cosh(track["eta_true"])
+    charged = seen["charged"]
+    decayed = charged["decay_path"][np.isin(charged["pt"], track["pt_true"])] < way
+    assert 0.1 < decayed.mean() < 0.4
+    for name in names:
+        np.testing.assert_array_equal(seen[name]["has_signal"], crossed[name]["has_signal"] & ~decayed)

@@ -161,6 +161,9 @@ class EMCalConfig(StageConfig):
     """Measured tracks take the nearest cluster; without it a track takes the cluster of its own particle."""
     charged: Literal["reconstructed", "all"] = "reconstructed"
     """Charged particles that leave energy: those with a track, or also those that the tracker lost."""
+    decays: bool = False
+    """Whether particles that decayed in flight on their way leave nothing; `propagate` (with ``decays``) says where,
+    or a stage of kind ``decay`` for charged: reconstructed."""
 
     @field_validator("energy_resolution", "position_resolution", "time_resolution", "threshold")
     @classmethod

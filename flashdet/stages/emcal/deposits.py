@@ -139,7 +139,7 @@ def make_work() -> Work:
 # --- kernels ---------------------------------------------------------------------------------------------------------
 @bare_kernel
 def make_deposits(
-    neutrals: Neutrals, neutral_offsets: Rows, chosen: Chosen, charged: Charged, chosen_charged: Chosen,
+    neutrals: Neutrals, neutral_offsets: Rows, chosen: Chosen, charged: Charged, chosen_charged: Chosen, ends: Floats,
     collision_time: Floats, event_key: NDArray[np.uint64], key: np.uint64, bz: float, surfaces: Floats,
     response: Response, work: Work, deposits: Deposits, offsets: Rows,
 ) -> None:  # fmt: skip
@@ -160,6 +160,8 @@ def make_deposits(
         Rows from `flashdet.stages.emcal.candidates`.
     charged : Charged
         Charged particles.
+    ends : (n_charged,) or (0,) float64
+        Paths after which they are gone [cm], NaN for never; empty: all stay.
     collision_time : (n_events,) float64
         Added to the production time of neutrals [ns]; that of charged particles has it.
     event_key : (n_events,) uint64
@@ -203,6 +205,8 @@ def make_deposits(
             _load_charged(k, charged, chosen_charged.rows[start + k], work)
         _set_circle(n, bz, work.way)
         cross(n, work.way, bz == 0.0, surfaces)
+        if len(ends) > 0:
+            _end(n, chosen_charged.rows[start : start + n], ends, work.way)
         _respond(n, True, key, response, work, deposits)
 
 
@@ -249,6 +253,16 @@ def _set_circle(n: int, bz: float, way: Floats) -> None:
         pt, slope, mass = way[_PT + j], way[SLOPE + j], way[_MASS + j]
         way[CURVATURE + j] = curvature(way[_CHARGE + j] / pt, bz)
         way[_TOTAL + j] = math.sqrt(pt * pt * (1.0 + slope * slope) + mass * mass)
+
+
+@bare_kernel
+def _end(n: int, rows: NDArray[np.int32], ends: Floats, way: Floats) -> None:
+    """Take away what ended before it got to the calorimeter, which may itself be the end."""
+    for k in range(n):
+        j = np.uint64(k)
+        path = way[ARC + j] * math.sqrt(1.0 + way[SLOPE + j] * way[SLOPE + j])
+        if path * (1.0 - 1e-9) > ends[rows[k]]:
+            way[SURFACE + j] = -1.0
 
 
 @bare_kernel

@@ -14,7 +14,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from flashdet.columns import CHARGED, EMCAL, EMCAL_CLUSTER, EVENT, EVENT_PROPAGATE, PARTICLE, TRACK, for_stage, pick
+from flashdet.columns import (
+    CHARGED,
+    CHARGED_DECAY,
+    EMCAL,
+    EMCAL_CLUSTER,
+    EVENT,
+    EVENT_PROPAGATE,
+    PARTICLE,
+    TRACK,
+    TRACK_END,
+    for_stage,
+    pick,
+)
 from flashdet.event import EventBatch, Table
 from flashdet.rng import Draw
 from flashdet.stages.base import Setup, Stage, StageOutput
@@ -33,6 +45,10 @@ from flashdet.stages.pid import N_SPECIES, by_species
 from flashdet.stages.surface import pack
 
 Rows = NDArray[np.int64]
+
+#: Nothing ends; read-only like a column, so that the kernel is compiled once.
+_NO_ENDS = np.empty(0)
+_NO_ENDS.flags.writeable = False
 
 
 class _Charged(NamedTuple):
@@ -88,6 +104,8 @@ class EMCal(Stage):
             *pick(TRACK, "tgl", "q_over_pt", "cov", *way),
             *pick(CHARGED, *(Charged._fields if config.charged == "all" else ("particle_index",))),
         )
+        if config.decays:
+            self.reads += CHARGED_DECAY if config.charged == "all" else TRACK_END
         self.writes = for_stage((*EMCAL, *EMCAL_CLUSTER), self.kind, name)
         self._bz, self._surfaces = float(setup.magnetic_field), pack(config.shape)
         self._response = pack_response(config)
@@ -132,6 +150,14 @@ class EMCal(Stage):
         charged = batch["charged"]
         return _Charged(Charged(*(charged[c] for c in Charged._fields)), charged.offsets)
 
+    def _ends(self, batch: EventBatch) -> Floats:
+        """Paths after which charged particles are gone, if the card wants to know."""
+        if not self.config.decays:
+            return _NO_ENDS
+        if self.config.charged == "reconstructed":
+            return batch["track"]["end_path_true"]
+        return batch["charged"]["decay_path"]
+
     def _rows(self, track: Table, charged: _Charged) -> Rows:
         """Row of each track among the charged particles."""
         if self.config.charged == "reconstructed":
@@ -160,8 +186,9 @@ class EMCal(Stage):
         n = int(chosen.offsets[-1] + chosen_charged.offsets[-1])
         deposits, offsets = empty_deposits(n), np.empty(batch.n_events + 1, np.int64)
         make_deposits(
-            neutrals, particle.offsets, chosen, charged.columns, chosen_charged, event["collision_time"], event["key"],
-            draw.key, bz, self._surfaces, self._response, work, deposits, offsets,
+            neutrals, particle.offsets, chosen, charged.columns, chosen_charged, self._ends(batch),
+            event["collision_time"], event["key"], draw.key, bz, self._surfaces, self._response, work, deposits,
+            offsets,
         )  # fmt: skip
         return _Hits(deposits, offsets, np.arange(n), chosen, chosen_charged)
 

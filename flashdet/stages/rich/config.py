@@ -172,6 +172,9 @@ class RichConfig(StageConfig):
     """Simple model: standard deviation of the angle of one photon, 7 mrad if nothing is given."""
     min_photons: Annotated[int, Field(ge=1)] = 3
     """Rings with fewer detected photons are not found."""
+    decays: bool = False
+    """Whether particles that decayed in flight or were absorbed before the radiator make no ring; a stage of kind
+    ``decay`` before this one says where."""
     optics: Optics | None = None
     """Projective model: photon detectors and chromatic error, the defaults of `Optics` if nothing is given."""
     gas: Gas | None = None

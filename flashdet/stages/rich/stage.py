@@ -1,10 +1,9 @@
 """Ring-imaging Cherenkov detector: photons, the angle of the ring, and its comparison with every hypothesis.
 
-Room: the stage. Its configuration is in :mod:`.config`, optics in
-:mod:`.optics`, tiles in :mod:`.tiles`, which of them a track crosses in
-:mod:`.crossing`, photons and rings in :mod:`.rings`, hypotheses in
-:mod:`.hypotheses`. The photons and the angle are made from the generated particle, the comparison uses
-measured values only. Where single photons land is not simulated.
+Room: the stage. Its configuration is in :mod:`.config`, optics in :mod:`.optics`, tiles in :mod:`.tiles`, which of them
+a track crosses in :mod:`.crossing`, whether its particle lives to see it in :mod:`.survivors`, photons and rings in
+:mod:`.rings`, hypotheses in :mod:`.hypotheses`. The photons and the angle are made from the generated particle, the
+comparison uses measured values only. Where single photons land is not simulated.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from flashdet.columns import EVENT, RICH, TRACK, for_stage, pick
+from flashdet.columns import EVENT, RICH, TRACK, TRACK_END, for_stage, pick
 from flashdet.config import StageConfig
 from flashdet.event import EventBatch, Table
 from flashdet.rng import Draw
@@ -24,6 +23,7 @@ from flashdet.stages.rich.config import RichConfig
 from flashdet.stages.rich.crossing import cross
 from flashdet.stages.rich.hypotheses import compare_hypotheses
 from flashdet.stages.rich.rings import make_rings
+from flashdet.stages.rich.survivors import survivors
 from flashdet.stages.rich.tiles import make_geometry
 
 _MEASURED = ("tgl", "q_over_pt", "cov")
@@ -42,7 +42,9 @@ class Rich(Stage):
     def __init__(self, name: str, config: RichConfig, setup: Setup) -> None:
         super().__init__(name, config, setup)
         self._geometry = make_geometry(config)
-        self.reads = (*pick(EVENT, "key"), *pick(TRACK, *_MEASURED, *_TRUTH))
+        self.reads = (
+            *pick(EVENT, "key"), *pick(TRACK, *_MEASURED, *_TRUTH), *(TRACK_END if config.decays else ()),
+        )  # fmt: skip
         written = [c for c in RICH if config.likelihood or not c.name.startswith("log_likelihood")]
         self.writes = for_stage(written, self.kind, name)
 
@@ -53,6 +55,8 @@ class Rich(Stage):
         """
         track, geometry, config = batch["track"], self._geometry, self.config
         crossings = cross(track, self.setup.magnetic_field, geometry)
+        if config.decays:
+            crossings = survivors(crossings, track, self.setup.magnetic_field, geometry)
         rings = make_rings(track, track.offsets, batch["event"]["key"], crossings, geometry, config, draw)
         compared = compare_hypotheses(track, rings, crossings, geometry, config)
         columns: dict[str, NDArray[Any]] = {
