@@ -8,7 +8,7 @@ one that bends back behind a calorimeter would reach a disc.
 from __future__ import annotations
 
 import math
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from flashdet.columns import CHARGED, CHARGED_DECAY, TRACK, TRACK_END, pick
 from flashdet.config import StageConfig
 from flashdet.event import EventBatch, Table
-from flashdet.kernels.helix import curvature
 from flashdet.kernels.jit import bare_kernel, kernel
 from flashdet.rng import Draw
 from flashdet.stages.base import Setup, Stage, StageOutput
-from flashdet.stages.surface import Shape, first_crossing, pack
+from flashdet.stages.blocks import BEST, BLOCK, Block, Helices, block, cross
+from flashdet.stages.surface import Shape, pack
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -36,18 +36,6 @@ class DecayConfig(StageConfig):
 
 
 # --- kernel ----------------------------------------------------------------------------------------------------------
-class Truth(NamedTuple):
-    """Columns of the tracks, all of the same length."""
-
-    pt_true: Floats
-    eta_true: Floats
-    phi_true: Floats
-    vx_true: Floats
-    vy_true: Floats
-    vz_true: Floats
-    charge_true: NDArray[np.int8]
-
-
 @bare_kernel
 def _gather(
     offsets: Integers, index: Indices, charged_offsets: Integers, charged_index: Indices, decay_path: Floats,
@@ -63,26 +51,24 @@ def _gather(
 
 
 @bare_kernel
-def _stop(truth: Truth, bz: float, absorbers: Floats, path: Floats) -> None:
+def _stop(helices: Helices, bz: float, absorbers: Floats, work: Block, nearest: NDArray[np.int8], path: Floats) -> None:
     """End the paths at the absorbers."""
-    for i in range(len(path)):
-        grow = math.exp(truth.eta_true[i])
-        tgl, k = 0.5 * (grow - 1.0 / grow), curvature(truth.charge_true[i] / truth.pt_true[i], bz)
-        _, way, _, _, _, _ = first_crossing(
-            truth.vx_true[i], truth.vy_true[i], truth.vz_true[i], truth.phi_true[i], tgl, k, absorbers
-        )
-        path[i] = min(path[i], way)
+    for begin in range(0, len(path), BLOCK):
+        n = min(BLOCK, len(path) - begin)
+        cross(begin, n, helices, bz, absorbers, work, nearest[:n])
+        for i in range(n):
+            path[begin + i] = min(path[begin + i], work.number[np.uint64(i) + BEST])
 
 
 @kernel
 def _end_kernel(
     offsets: Integers, index: Indices, charged_offsets: Integers, charged_index: Indices, decay_path: Floats,
-    truth: Truth, bz: float, absorbers: Floats, path: Floats,
+    helices: Helices, bz: float, absorbers: Floats, work: Block, nearest: NDArray[np.int8], path: Floats,
 ) -> None:  # fmt: skip
     """Paths to the end of all particles, NaN where there is none."""
     _gather(offsets, index, charged_offsets, charged_index, decay_path, path)
     if len(absorbers):
-        _stop(truth, bz, absorbers, path)
+        _stop(helices, bz, absorbers, work, nearest, path)
     for i in range(len(path)):
         path[i] = path[i] if path[i] < math.inf else math.nan
 
@@ -98,7 +84,7 @@ class Decay(Stage):
     def __init__(self, name: str, config: DecayConfig, setup: Setup) -> None:
         super().__init__(name, config, setup)
         self.reads = (
-            *pick(CHARGED, "particle_index"), *CHARGED_DECAY, *pick(TRACK, "particle_index", *Truth._fields),
+            *pick(CHARGED, "particle_index"), *CHARGED_DECAY, *pick(TRACK, "particle_index", *Helices._fields),
         )  # fmt: skip
         self.writes = TRACK_END
         self._absorbers = np.empty((0, 4)) if config.absorbers is None else pack(config.absorbers)
@@ -109,6 +95,7 @@ class Decay(Stage):
         path = np.empty(track.n_rows)
         _end_kernel(
             track.offsets, track["particle_index"], charged.offsets, charged["particle_index"], charged["decay_path"],
-            Truth(*(track[name] for name in Truth._fields)), float(self.setup.magnetic_field), self._absorbers, path,
+            Helices(*(track[name] for name in Helices._fields)), float(self.setup.magnetic_field), self._absorbers,
+            block(), np.empty(BLOCK, np.int8), path,
         )  # fmt: skip
         return StageOutput((Table("track", track.offsets, {"end_path_true": path}),))
