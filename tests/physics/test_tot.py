@@ -252,6 +252,48 @@ def test_looping_tracks_reach_what_their_circle_reaches():
     assert set(table["n_layers"]) == {5}
 
 
+def crossed_on_the_way(batch, shape, step=0.04):
+    """Layers that a helix meets in its first half turn, followed in small steps."""
+    t = {name: batch["track"][f"{name}_true"] for name in ("vx", "vy", "vz", "pt", "eta", "phi", "charge")}
+    k, tgl = -0.00299792458 * 2.0 * t["charge"] / t["pt"], np.sinh(t["eta"])
+    way = np.arange(0, 250, step)[:, np.newaxis]
+    direction = t["phi"] + k * way
+    x = t["vx"] + (np.sin(direction) - np.sin(t["phi"])) / k
+    y = t["vy"] - (np.cos(direction) - np.cos(t["phi"])) / k
+    z, r, inside = t["vz"] + tgl * way, np.hypot(x, y), (abs(k) * way < math.pi)[1:]
+    n = np.zeros(len(k), int)
+    for surface in shape:
+        (kind, layer), *_ = surface.items()
+        size = {name: float(text.split()[0]) for name, text in layer.items()}
+        if kind == "cylinder":
+            met = (r[:-1] < size["radius"]) & (size["radius"] <= r[1:]) & (abs(z[1:]) <= size["half_length"])
+            flat = 0.5 * abs(k) * size["radius"] > 0.98
+            n += (met & inside).any(axis=0) & ~flat
+        else:
+            met = (z[:-1] - size["z"]) * (z[1:] - size["z"]) <= 0
+            n += (met & inside & (size["r_min"] <= r[1:]) & (r[1:] <= size["r_max"])).any(axis=0)
+    return n
+
+
+def test_layers_are_those_that_the_helix_meets():
+    """Ends of barrels, edges of discs, tracks that turn back, vertices off the axis and beyond ends of barrels."""
+    rng = np.random.default_rng(5)
+    n = 300
+    pt = rng.choice([0.03, 0.05, 0.07, 0.1, 0.15, 0.25, 0.6, 2.0], n) * rng.uniform(1, 1.3, n)
+    vertex = np.column_stack([rng.normal(0, 0.5, (n, 2)), rng.normal(0, 60, n), np.zeros(n)])
+    cov = packed(y=np.full(n, 0.002), z=0.002, snp=1e-3, tgl=1e-3, q_over_pt=1e-6 / pt)
+    batch = make_tracks(
+        np.full(n, PION), pt, rng.uniform(-2.5, 2.5, n), rng.uniform(-3, 3, n), cov, vertex=vertex, sizes=[100] * 3,
+        sign=rng.choice([-1, 1], n),
+    )  # fmt: skip
+    shape = [*BARREL[:5], *({"cylinder": {"radius": f"{r} cm", "half_length": "64 cm"}} for r in (50, 65)), *DISCS]
+    found = run(batch, shape=shape, efficiency=1.0, threshold="0 keV", min_layers=1)["n_layers"]
+    wanted = crossed_on_the_way(batch, shape)
+    assert len(set(wanted)) > 6
+    # steps of 0.4 mm and the arc of the start, good to 0.1 mm, decide only at edges
+    assert (found != wanted).mean() < 0.01
+
+
 @pytest.mark.parametrize("n", [3, 8, 9, 14])
 @pytest.mark.parametrize("kept_fraction", [0.5, 1.0])
 def test_lowest_of_many_layers(n, kept_fraction):
