@@ -191,7 +191,7 @@ def test_further_components_count_like_hypotheses(n):
     np.testing.assert_allclose(other_error, loo_error, rtol=1e-2)
 
 
-def test_many_rows_start_from_a_sample():
+def test_many_rows():
     """700 rows: the same as the weighted mean."""
     rng = np.random.default_rng(8)
     d = 0.1 + rng.normal(0, 0.02, (700, 1))
