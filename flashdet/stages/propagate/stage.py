@@ -37,7 +37,7 @@ from flashdet.stages.propagate.candidates import (
     draw_collision_times,
     fill,
 )
-from flashdet.stages.propagate.decays import draw_lives, place_lives
+from flashdet.stages.propagate.decays import draw_lives, make_work, place_lives
 from flashdet.stages.rows import Charged, Particles, empty_columns
 from flashdet.truth import is_physical_primary
 
@@ -192,7 +192,7 @@ class Propagate(Stage):
         """Drop particles that decay too early, count them, and give the paths of the others as a column."""
         assert self.config.decays is not None
         cylinder, ctau = (self.config.decays.radius, self.config.decays.half_length), particle_table().ctau
-        paths, n_lost = [], 0
+        paths, n_lost, work = [], 0, make_work()
         for k, (table, particles, chosen) in enumerate(sources):
             path = np.empty(len(chosen.row))
             is_made = "particle_index" in table
@@ -200,7 +200,7 @@ class Propagate(Stage):
             # both tables of codes are sorted by code
             n_lost += draw_lives(
                 table.offsets, particles, index, code_table(), ctau, event_keys, draw.key, cylinder, chosen.row,
-                chosen.offsets, path,
+                chosen.offsets, work, path,
             )  # fmt: skip
             sources[k] = table, particles, chosen._replace(row=chosen.row[: chosen.offsets[-1]])
             paths.append(path)
