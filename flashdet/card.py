@@ -15,9 +15,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from flashdet import registry
 from flashdet.carderrors import report
@@ -40,6 +40,17 @@ RESERVED = {
     "vertex": "vertex",
 }
 Species = Literal["electron", "muon", "pion", "kaon", "proton", "deuteron", "triton", "helium3", "alpha"]
+
+
+def _names(value: Any) -> Any:
+    """Name or names of tables; one message instead of one for each of the two."""
+    names = value if isinstance(value, list | tuple) else [value]
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"must be a table or a list of tables; got {value!r}")
+    return value
+
+
+LutNames = Annotated[str | tuple[str, ...], BeforeValidator(_names)]
 
 
 class Output(StrictModel):
@@ -72,13 +83,19 @@ class CardModel(StrictModel):
     """Name of the detector, free text."""
     magnetic_field: AnyField
     """B_z along the beam, sign included."""
-    luts: dict[Species, str] = Field(default_factory=dict)
-    """Tracking LUT of each species: a name of a shipped table or a path beside the card. A single text is a folder with
-    a table for each species."""
+    luts: dict[Species, LutNames] = Field(default_factory=dict)
+    """Tracking LUT of each species: a name of a shipped table or a path beside the card; or a list of tables, each for
+    one sign of the charge or one sector in azimuth, that hold for all particles together. A single text is a folder
+    with a table for each species."""
     stages: list[Any]
     """Steps of the simulation in their order."""
     output: Output = Output()
     """What is written."""
+
+    @property
+    def tables(self) -> dict[str, tuple[str, ...]]:
+        """Names of the tracking LUTs of each species."""
+        return {str(s): (names,) if isinstance(names, str) else names for s, names in self.luts.items()}
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from flashdet.event import EventBatch, Table, same_offsets
 from flashdet.kernels import finite
 from flashdet.lut import catalog
 from flashdet.lut.atomic import sha256_of
+from flashdet.lut.selection import sectors
 from flashdet.lut.table import Lut, Map
 from flashdet.registry import near, writers
 from flashdet.rng import Draw
@@ -91,7 +92,13 @@ class Pipeline:
 
     def __init__(self, card: Card, seed: int = 1) -> None:
         self.card, self.seed = card, seed
-        setup = Setup(card.model.magnetic_field, load_luts(card), lambda name: load_map(card, name))
+        luts = load_luts(card)
+        setup = Setup(
+            card.model.magnetic_field,
+            {species: tables[0] for species, tables in luts.items()},
+            lambda name: load_map(card, name),
+            {species: tables[1:] for species, tables in luts.items()},
+        )
         self.luts = setup.luts
         self.stages = _build(card, setup)
         self.draws = {s.name: Draw.of(seed, s.name) for s in self.stages}
@@ -112,7 +119,7 @@ class Pipeline:
     @property
     def lut_hashes(self) -> dict[str, str]:
         """SHA-256 of the file of each tracking LUT, by its name in the card."""
-        names = self.card.model.luts.values()
+        names = (name for names in self.card.model.tables.values() for name in names)
         return {name: sha256_of(catalog.find(name, self.card.directories)) for name in names}
 
     def check(self) -> None:
@@ -213,21 +220,23 @@ class Pipeline:
         return Result(batch, counts, nanoseconds)
 
 
-def load_luts(card: Card) -> dict[str, Lut]:
-    """Tracking LUT of each species of a card.
+def load_luts(card: Card) -> dict[str, tuple[Lut, ...]]:
+    """Tracking LUTs of each species of a card: one, or several that share out its charges and azimuths.
 
     Raises
     ------
     LutError
-        All tables that cannot be read, one line each with the place in the card.
+        All tables that cannot be read or do not fit together, one line each with the place in the card.
     """
     luts, lines = {}, []
-    for species, name in card.model.luts.items():
+    for species, names in card.model.tables.items():
         try:
-            lut = catalog.load_lut(name, card.directories)
-            if lut.species != species:
-                raise LutError(f"{name} is a table of {lut.species}")
-            luts[str(species)] = lut
+            tables = tuple(catalog.load_lut(name, card.directories) for name in names)
+            for name, lut in zip(names, tables, strict=True):
+                if lut.species != species:
+                    raise LutError(f"{name} is a table of {lut.species}")
+            sectors(tables, names)
+            luts[species] = tables
         except LutError as error:
             lines.append(f"{card.where('luts', species)}: {error}")
     if lines:

@@ -68,10 +68,27 @@ def _perigees(px, py, vx, vy, vz, tgl, q_over_pt, bz, out):
         out[i, 2] = vz[i] + tgl[i] * s
 
 
-def toy(n, first=0, seed=11, bz=BZ, eta_max=1.0, pt=(0.2, 10.0), bias=BIAS, tail_fraction=TAIL_FRACTION, pdg=211):
-    """One particle per event: the chunk, and what was drawn as (eta, pt, charge, is found, noise)."""
+def toy(
+    n, first=0, seed=11, bz=BZ, eta_max=1.0, pt=(0.2, 10.0), bias=BIAS, tail_fraction=TAIL_FRACTION, pdg=211, scale=1.0
+):
+    """One particle per event: the chunk, and what was drawn as (eta, pt, charge, is found, noise).
+
+    `scale` multiplies the standard deviations, not the bias.
+    """
     out, noise = np.empty((n, 8)), np.empty((n, 5))
-    _toy(np.uint64(seed), first, n, eta_max, *map(float, pt), bz, FACTOR, np.asarray(bias), tail_fraction, out, noise)
+    _toy(
+        np.uint64(seed),
+        first,
+        n,
+        eta_max,
+        *map(float, pt),
+        bz,
+        scale * FACTOR,
+        np.asarray(bias),
+        tail_fraction,
+        out,
+        noise,
+    )
     eta, pt, phi, charge = out[:, 0], out[:, 1], out[:, 2], out[:, 3]
     px, py, pz = pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)
     vx, vy, vz = 0.01 * out[:, 4], 0.01 * out[:, 5], 5.0 * (out[:, 4] + out[:, 5])

@@ -50,8 +50,8 @@ def check(card: Name, settings: Settings = None) -> None:
     for stage in pipeline.stages:
         tables = sorted({c.table for c in stage.writes})
         print(f"  {stage.name:<12} {stage.kind:<10} writes {len(stage.writes)} columns to {', '.join(tables)}")
-    for species, lut in pipeline.luts.items():
-        print(f"  lut {species:<9} {loaded.model.luts[species]}: {lut.field:g} T")  # type: ignore[index]
+    for species, names in loaded.model.tables.items():
+        print(f"  lut {species:<9} {', '.join(names)}: {pipeline.luts[species].field:g} T")
     print(f"  sha256 {loaded.hash}")
 
 

@@ -71,7 +71,8 @@ def build_sample(
 ) -> None:
     """Build tables from what the reconstruction of a full simulation did."""
     from flashdet.lut.build import BuildOptions
-    from flashdet.lut.cells import EVERYWHERE, Binning, Cells
+    from flashdet.lut.cells import Binning, Cells
+    from flashdet.lut.selection import EVERYWHERE
     from flashdet.units import parse
 
     axes = _axis("nch", nch, ""), _axis("radius", radius, "cm"), _axis("eta", eta, ""), _axis("pt", pt, "GeV")

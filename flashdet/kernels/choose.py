@@ -1,7 +1,7 @@
-"""Choosing the table of a production radius, and one of the cells around a query with the weights of interpolation.
+"""Choosing the table of a particle, and one of the cells around a query with the weights of interpolation.
 
-The weights are those of `flashdet.kernels.grid.lookup_linear`; what is done with the cell is
-:mod:`flashdet.kernels.smear`.
+The table depends on charge, azimuth and production radius. The weights are those of
+`flashdet.kernels.grid.lookup_linear`; what is done with the cell is :mod:`flashdet.kernels.smear`.
 """
 
 from __future__ import annotations
@@ -37,6 +37,33 @@ def table_at(i_lut: int, radius: float, first: NDArray[np.int64], edges: NDArray
     while k < edges.shape[1] and radius >= edges[i_lut, k]:
         k += 1
     return int(first[i_lut] + k - 1)
+
+
+@inline
+def variant_of(i_lut: int, charge: int, phi: float, edges: NDArray[np.float64], tables: NDArray[np.int64]) -> int:
+    """Table of a species that serves a sign of the charge and an azimuth.
+
+    Parameters
+    ----------
+    i_lut : int
+        Species.
+    charge : int
+        Charge [e].
+    phi : float
+        Azimuth of the momentum at production [rad].
+    edges, tables : arrays
+        Members of `flashdet.lut.pack.PackedVariants`.
+
+    Returns
+    -------
+    int
+        LUT for `table_at`. Below the first edge lies the last sector.
+    """
+    sector = edges.shape[1] - 1
+    for k in range(edges.shape[1]):
+        if phi >= edges[i_lut, k]:
+            sector = k
+    return int(tables[i_lut, int(charge > 0), sector])
 
 
 @inline

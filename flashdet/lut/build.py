@@ -19,7 +19,7 @@ from flashdet.errors import LutError
 from flashdet.kernels.grid import NO_ANSWER, lookup_linear
 from flashdet.kernels.jit import kernel
 from flashdet.kernels.symmat import from_shape, to_packed, to_shape
-from flashdet.lut.cells import EVERYWHERE, Cells
+from flashdet.lut.cells import Cells
 from flashdet.lut.content import HOLE, MEASURED, SampleContent, library_of
 from flashdet.lut.pack import pack
 from flashdet.lut.robust import RobustFit, fit_core, fit_tail
@@ -255,10 +255,7 @@ class _Builder:
         """Where the table comes from; nothing that depends on the order or number of the parts."""
         cells, i = self.cells, self.index
         generated, found = cells.generated[i].sum(axis=(1, 2, 3, 4)), cells.found[i, :, 0].sum(axis=(1, 2, 3, 4))
-        binning = cells.binning
-        selection: dict[str, Any] = {} if binning.charge == "both" else {"charge": binning.charge}
-        selection |= {} if binning.phi == EVERYWHERE else {"phi": list(binning.phi)}
-        return selection | {
+        return cells.binning.selection.meta | {
             "source": f"full simulation, {len(cells.inputs)} files",
             "builder": "sample",
             "builder_version": BUILDER_VERSION,

@@ -22,6 +22,7 @@ from flashdet.kernels.mix import absorb
 from flashdet.lut.axis import Axis
 from flashdet.lut.residuals import Residuals, residuals
 from flashdet.lut.sample import SampleChunk, match
+from flashdet.lut.selection import EVERYWHERE, Selection
 from flashdet.species import SPECIES, SPECIES_CHARGE, SPECIES_PDG
 
 #: Bins in azimuth of the counts that show whether a detector is the same all around.
@@ -31,9 +32,6 @@ _PENDING = 1_000_000
 #: Columns of `Cells.rows`: residual (5), eta, pt, reported covariance (15).
 N_COLUMNS = 22
 
-
-#: All azimuths [rad].
-EVERYWHERE = (-np.pi, np.pi)
 #: Default cells: 10 % in pt, 0.2 in eta.
 DEFAULT_AXES = (
     Axis("nch", "", 1, 1.0, 1e4, "log", "clamp", "linear"),
@@ -76,16 +74,12 @@ class Binning:
             )
         if self.keep < 10:
             raise LutError(f"keep {self.keep} residuals per cell; allowed: 10 or more")
-        if self.charge not in ("both", "positive", "negative"):
-            raise LutError(f"charge {self.charge}; allowed: both, positive, negative")
-        if not (-np.pi <= self.phi[0] < np.pi and self.phi[0] < self.phi[1] <= self.phi[0] + 2.0 * np.pi):
-            raise LutError(f"phi from {self.phi[0]:g} to {self.phi[1]:g}; allowed: from -pi up, at most a turn")
+        _ = self.selection
 
-    def selects(self, charge: NDArray[np.float64], phi: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which particles count, by their charges and azimuths [rad]."""
-        sign = {"both": 0.0, "positive": 1.0, "negative": -1.0}[self.charge]
-        inside = (phi - self.phi[0]) % (2.0 * np.pi) < self.phi[1] - self.phi[0]
-        return np.asarray((charge * sign >= 0.0) & (inside | (self.phi == EVERYWHERE)))
+    @property
+    def selection(self) -> Selection:
+        """Which particles count."""
+        return Selection(self.charge, self.phi)
 
 
 @dataclass
@@ -190,7 +184,7 @@ class Cells:
         pt = np.hypot(p.px, p.py)
         eta = np.arcsinh(np.divide(p.pz, pt, out=np.full_like(pt, np.inf), where=pt > 0.0))
         left_out = {"particles of other species": int((species < 0).sum())}
-        selected = b.selects(charge, np.arctan2(p.py, p.px))
+        selected = b.selection.selects(charge, np.arctan2(p.py, p.px))
         left_out["particles of other charge or azimuth"] = int(((species >= 0) & ~selected).sum())
         ok = (species >= 0) & selected
         bins = []

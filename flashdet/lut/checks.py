@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from flashdet.errors import LutError
 from flashdet.kernels.symmat import to_dense
 from flashdet.lut.axis import Axis
+from flashdet.lut.selection import Selection
 from flashdet.lut.table import COVARIANCE_AXES, EFFICIENCY_AXES, Lut, Map
 from flashdet.species import SPECIES, SPECIES_CHARGE, SPECIES_PDG
 
@@ -43,6 +44,8 @@ def check_lut(lut: Lut) -> None:
             found.append(f"it begins at {low:g} cm, the one before ends at {inner.covariance_axes[0].high:g} cm")
         if outer.displaced:
             found.append("it has tables of displaced particles of its own")
+        if {"charge", "phi"} & outer.meta.keys():
+            found.append("its meta has charge or phi: those of the first table hold for all")
         problems += [f"production radius {low:g} to {high:g} cm: {problem}" for problem in found]
     _raise(problems, f"LUT of {lut.species}")
 
@@ -122,6 +125,10 @@ def _header_problems(lut: Lut) -> list[str]:
     problems += _shape_problems("efficiency", lut.efficiency, lut.efficiency_axes, "f")
     problems += _shape_problems("covariance", lut.covariance, lut.covariance_axes, "f", (15,))
     problems += _shape_problems("valid", lut.valid, lut.covariance_axes, "b")
+    try:
+        Selection.of(lut)
+    except LutError as error:
+        problems.append(error.message)
     return problems + _meta_problems(lut.meta)
 
 

@@ -16,6 +16,7 @@ from flashdet.errors import LutError
 from flashdet.kernels import grid
 from flashdet.kernels.symmat import to_dense, to_shape
 from flashdet.lut.axis import Axis
+from flashdet.lut.selection import sectors
 from flashdet.lut.table import AliceEigen, Lut
 
 Interpolation = Literal["linear", "nearest"]
@@ -61,6 +62,22 @@ class PackedRadii(NamedTuple):
     edges: NDArray[np.float64]
 
 
+class PackedVariants(NamedTuple):
+    """Which LUT of a species serves a charge and azimuth; see `flashdet.kernels.choose.variant_of`.
+
+    Attributes
+    ----------
+    edges : (n_species, n) float64
+        Azimuths where sectors begin [rad]; infinite where there is no further one. Empty if no species has several
+        LUTs.
+    tables : (n_species, 2, n) int64
+        LUT of each sign of the charge (negative, positive) and sector, in the order of `lut_rows`.
+    """
+
+    edges: NDArray[np.float64]
+    tables: NDArray[np.int64]
+
+
 class PackedShapes(NamedTuple):
     """Shapes of residuals of all cells, in the order of `PackedLuts.cells`; empty if no table has any.
 
@@ -80,6 +97,52 @@ class PackedShapes(NamedTuple):
     tail: NDArray[np.float64]
     start: NDArray[np.int64]
     library: NDArray[np.float32]
+
+
+def lut_rows(groups: Sequence[Sequence[Lut]]) -> list[Lut | None]:
+    """LUTs in the order in which they are packed: the first of each species, then all others.
+
+    Parameters
+    ----------
+    groups : sequence of sequence of Lut
+        LUTs of each species.
+
+    Returns
+    -------
+    list of Lut or None
+    """
+    return [*(group[0] if group else None for group in groups), *(lut for group in groups for lut in group[1:])]
+
+
+def pack_variants(groups: Sequence[Sequence[Lut]]) -> PackedVariants:
+    """Tell which LUT of a species serves a charge and azimuth.
+
+    Parameters
+    ----------
+    groups : sequence of sequence of Lut
+        LUTs of each species.
+
+    Returns
+    -------
+    PackedVariants
+
+    Raises
+    ------
+    LutError
+        The LUTs of a species do not share out all charges and azimuths.
+    """
+    found = [sectors(group) if group else None for group in groups]
+    n = max((len(some[0]) for some in found if some), default=0) if any(len(group) > 1 for group in groups) else 0
+    edges, tables = np.full((len(groups), n), np.inf), np.zeros((len(groups), 2, n), np.int64)
+    further = len(groups)
+    for i, some in enumerate(found if n else ()):
+        rows = np.array([i, *range(further, further + len(groups[i]) - 1)])
+        further += max(len(groups[i]) - 1, 0)
+        if some is not None:
+            m = len(some[0])
+            edges[i, :m] = some[0]
+            tables[i] = rows[some[1]][:, np.minimum(np.arange(n), m - 1)]
+    return PackedVariants(edges, tables)
 
 
 def pack_shapes(luts: Sequence[Lut | None], with_library: bool) -> PackedShapes:

@@ -23,14 +23,17 @@ class Setup:
     magnetic_field : float
         B_z [T], sign included.
     luts : mapping of str to Lut
-        Tracking LUT of each species of the card.
+        Tracking LUT of each species of the card; of several, the first.
     load_map : callable
         Loads a `Map` by the name or path written in the card.
+    variants : mapping of str to tuple of Lut
+        The other LUTs of species that have one for each charge or azimuth (`flashdet.lut.selection`).
     """
 
     magnetic_field: float
     luts: Mapping[str, Lut] = field(default_factory=dict)
     load_map: Callable[[str], Map] | None = None
+    variants: Mapping[str, tuple[Lut, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

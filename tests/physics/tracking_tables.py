@@ -60,7 +60,9 @@ def offered(batch, bz=2.0, **config):
 
 def tracked(batch, luts, bz=2.0, seed=1, **config):
     """Tracks, the truth of each of them, and the counters."""
-    setup = Setup(bz, {lut.species: lut for lut in luts})
+    first = {lut.species: lut for lut in reversed(luts)}
+    further = {s: tuple(lut for lut in luts if lut.species == s and lut is not first[s]) for s in first}
+    setup = Setup(bz, first, None, further)
     output = Tracking("tracking", TrackingConfig(**config), setup).run(batch, Draw.of(seed, "tracking"))
     (track,) = output.tables
     charged = batch["charged"]

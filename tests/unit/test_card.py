@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,10 @@ from ruamel.yaml import YAML
 
 from flashdet.card import Card, schema, shipped_cards
 from flashdet.config import AnyTime, Length, StrictModel
-from flashdet.errors import CardError, FlashDetError
+from flashdet.errors import CardError, FlashDetError, LutError
+from flashdet.lut import catalog
+from flashdet.lut.files import write_table
+from flashdet.lut.selection import split
 from flashdet.pipeline import Pipeline
 
 VALID = Path(__file__).parents[1] / "cards" / "valid"
@@ -185,6 +189,37 @@ def test_a_card_may_not_be_a_directory_or_binary(tmp_path):
         Card.load(tmp_path / "b.yaml")
     with pytest.raises(CardError, match="no such file and no shipped card"):
         Card.load(tmp_path)
+
+
+def test_a_species_may_have_a_table_for_each_charge_or_sector(tmp_path):
+    """The card lists them; together they must hold for all particles; each has its hash in the manifest."""
+    lut = catalog.load_lut("reference_barrel/pion")
+    for part in split(True, 2):
+        write_table(replace(lut, meta=lut.meta | part.meta), tmp_path / f"pion{part.label}.lut.npz")
+    names = [f"pion{part.label}.lut.npz" for part in split(True, 2)]
+    path = tmp_path / "card.yaml"
+
+    def pipeline(luts):
+        text = f"schema_version: 1\ndetector: x\nmagnetic_field: {lut.field:g} T\nluts: {luts}\n"
+        path.write_text(text + "stages: [{kind: propagate}, {kind: tracking}]\n")
+        return Pipeline(Card.load(path))
+
+    made = pipeline(f"{{pion: [{', '.join(names)}], kaon: reference_barrel/kaon}}")
+    assert list(made.lut_hashes) == [*names, "reference_barrel/kaon"]
+    assert YAML(typ="safe").load(made.card.resolved())["luts"]["pion"] == names
+    validator = pytest.importorskip("jsonschema").Draft202012Validator(schema())
+    assert validator.is_valid(YAML(typ="safe").load(path))
+    with pytest.raises(LutError, match=r"card.yaml:4:14 luts.pion: several tables .*phi180to360"):
+        pipeline(f"{{pion: [{', '.join([*names, names[0]])}]}}")
+    with pytest.raises(LutError, match=r"luts.pion: no table for negative particles .* -3.142 to 0 rad; there are"):
+        pipeline(f"{{pion: [{', '.join(names[:2] + names[3:])}]}}")
+    with pytest.raises(LutError, match=r"luts.pion: no table for negative .*; there is pion_positive"):
+        pipeline(f"{{pion: {names[0]}}}")
+    with pytest.raises(LutError, match="reference_barrel/kaon is a table of kaon"):
+        pipeline(f"{{pion: [{names[0]}, reference_barrel/kaon]}}")
+    for wrong in ("[]", "[1, 2]"):
+        with pytest.raises(CardError, match=r"luts.pion: must be a table or a list of tables; got"):
+            pipeline(f"{{pion: {wrong}}}")
 
 
 def test_schema_lists_all_kinds_and_can_be_written():

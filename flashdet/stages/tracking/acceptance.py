@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from flashdet.kernels.choose import table_at
+from flashdet.kernels.choose import table_at, variant_of
 from flashdet.kernels.elementary import log
 from flashdet.kernels.grid import (
     FORBIDDEN,
@@ -92,10 +92,11 @@ def is_lost(
 
 @kernel
 def find_tables(start: int, stop: int, truth: Charged, response: Response, block: Block, counts: Integers) -> None:
-    """Species whose LUT is used for the rows `start` to `stop`, and its table for their production radius."""
+    """Species whose LUT is used for the rows `start` to `stop`, and its table for their charge, azimuth and radius."""
     has_lut, first, edges = response.has_lut, response.radii.first, response.radii.edges
     species, charge, mass = truth.species[start:stop], truth.charge[start:stop], truth.mass[start:stop]
-    vx, vy = truth.vx[start:stop], truth.vy[start:stop]
+    vx, vy, phi = truth.vx[start:stop], truth.vy[start:stop], truth.phi[start:stop]
+    azimuths, variants = response.variants
     for j in range(stop - start):
         kind = int(species[j])
         if not has_lut[kind]:
@@ -103,7 +104,10 @@ def find_tables(start: int, stop: int, truth: Charged, response: Response, block
             counts[NO_LUT if kind < 0 else STAND_INS + kind] += 1
         radius = math.sqrt(vx[j] * vx[j] + vy[j] * vy[j])
         block.species[j] = kind
-        block.table[j] = table_at(kind, radius, first, edges) if kind >= 0 else -1
+        lut = kind
+        if kind >= 0 and variants.size:
+            lut = variant_of(kind, int(charge[j]), phi[j], azimuths, variants)
+        block.table[j] = table_at(lut, radius, first, edges) if kind >= 0 else -1
 
 
 @kernel

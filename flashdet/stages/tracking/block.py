@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from flashdet.kernels.jit import kernel
 from flashdet.kernels.scratch import LENGTH
-from flashdet.lut.pack import PackedLuts, PackedRadii, PackedShapes
+from flashdet.lut.pack import PackedLuts, PackedRadii, PackedShapes, PackedVariants
 from flashdet.species import SPECIES
 
 Floats = NDArray[np.float64]
@@ -50,6 +50,8 @@ class Response(NamedTuple):
         -1 if the LUT was made in the opposite field.
     shapes : PackedShapes
         Biases, tails and libraries of the LUTs' cells; without any cell if no LUT has them.
+    variants : PackedVariants
+        Which LUT of its species serves a particle; empty if no species has several.
     """
 
     luts: PackedLuts
@@ -57,6 +59,7 @@ class Response(NamedTuple):
     has_lut: NDArray[np.bool_]
     field_sign: Floats
     shapes: PackedShapes
+    variants: PackedVariants
 
 
 class Block(NamedTuple):

@@ -1,8 +1,8 @@
 """Tracking: which charged particles are reconstructed, and with which parameters and covariance.
 
-One lookup per particle in the LUT of its species, in its table for the production radius, gives the efficiency and the
-covariance at its multiplicity, eta and pt; one uniform number decides, five normal ones (or a stored residual of full
-simulation) make the parameters. The LUTs themselves are :mod:`flashdet.lut`, their interpolation
+One lookup per particle in the LUT of its species, charge and azimuth, in its table for the production radius, gives the
+efficiency and the covariance at its multiplicity, eta and pt; one uniform number decides, five normal ones (or a stored
+residual of full simulation) make the parameters. The LUTs themselves are :mod:`flashdet.lut`, their interpolation
 :mod:`flashdet.kernels.grid`, the kernels :mod:`.reconstruction`; the vertex is fitted in
 :mod:`flashdet.stages.vertex`.
 """
@@ -22,7 +22,8 @@ from flashdet.config import StageConfig, StrictModel
 from flashdet.errors import StageError
 from flashdet.event import EventBatch, Table
 from flashdet.lut.axis import OutOfRange
-from flashdet.lut.pack import pack, pack_radii, pack_shapes
+from flashdet.lut.pack import lut_rows, pack, pack_radii, pack_shapes, pack_variants
+from flashdet.lut.selection import Selection
 from flashdet.lut.table import Lut
 from flashdet.rng import Draw
 from flashdet.species import SPECIES
@@ -102,7 +103,7 @@ class Tracking(Stage):
         StageError
             There is no LUT, or one was made for another field.
         LutError
-            A covariance is not positive definite.
+            A covariance is not positive definite, or the LUTs of a species do not share out all charges and azimuths.
         """
         super().__init__(name, config, setup)
         self.reads = (
@@ -111,33 +112,42 @@ class Tracking(Stage):
             *pick(CHARGED, *Charged._fields),
         )
         self.writes = TRACK
-        luts = self._checked(setup.luts)
-        tables = [luts.get(species) for species in SPECIES]
-        opposite = {s for s, lut in luts.items() if lut.field * setup.magnetic_field < 0}
+        luts = self._checked({s: (lut, *setup.variants.get(s, ())) for s, lut in setup.luts.items()})
+        groups = [luts.get(species, ()) for species in SPECIES]
+        variants, tables = pack_variants(groups), lut_rows(groups)
+        opposite = {s for s, some in luts.items() if some[0].field * setup.magnetic_field < 0}
         self._response = Response(
             pack(tables, config.interpolation),
             pack_radii(tables),
             np.array([species in luts for species in SPECIES]),
             np.array([-1.0 if species in opposite else 1.0 for species in SPECIES]),
             pack_shapes(tables, config.smearing == "library"),
+            variants,
         )
 
-    def _checked(self, luts: Mapping[str, Lut]) -> dict[str, Lut]:
+    def _checked(self, luts: Mapping[str, tuple[Lut, ...]]) -> dict[str, tuple[Lut, ...]]:
         """LUTs by species, with the card's rules outside their axes."""
         where, field = f"stage {self.name}", self.setup.magnetic_field
         if not luts:
             raise StageError("the card names no LUT", where, f"add luts: with at least one of {', '.join(SPECIES)}")
         self._check_smearing(luts)
-        checked = {}
-        for species, lut in luts.items():
+        checked: dict[str, tuple[Lut, ...]] = {}
+        for species, lut in ((species, lut) for species, some in luts.items() for lut in some):
             if abs(abs(lut.field) - abs(field)) > _FIELD_TOLERANCE * abs(field):
                 raise StageError(
                     f"the LUT of {species} was made for {lut.field:g} T, the card says {field:g} T",
                     where,
                     "use LUTs of this field (flashdet lut build layout makes them)",
                 )
+            if lut.field * field < 0.0 and Selection.of(lut).charge != "both":
+                raise StageError(
+                    f"a LUT of {species} for one sign of the charge was made for {lut.field:g} T, the card says "
+                    f"{field:g} T: there the other sign bends as it did",
+                    where,
+                    "use LUTs for both signs, or made in the card's field",
+                )
             first, *others = (self._with_rules(part) for part in lut.parts)
-            checked[species] = replace(first, displaced=tuple(others))
+            checked[species] = (*checked.get(species, ()), replace(first, displaced=tuple(others)))
         return checked
 
     def _with_rules(self, lut: Lut) -> Lut:
@@ -153,14 +163,14 @@ class Tracking(Stage):
         )
         return replace(lut, efficiency_axes=(nch, eta, pt), covariance_axes=(radius, eta, pt))
 
-    def _check_smearing(self, luts: Mapping[str, Lut]) -> None:
+    def _check_smearing(self, luts: Mapping[str, tuple[Lut, ...]]) -> None:
         """Refuse ways of smearing that the LUTs have no numbers for."""
         smearing, where = self.config.smearing, f"stage {self.name}"
         if smearing == "gaussian":
             return
         if self.config.interpolation == "nearest":
             raise StageError(f"smearing {smearing!r} needs interpolation: linear, not nearest", where)
-        parts = [(name, part) for name, lut in luts.items() for part in lut.parts]
+        parts = [(name, part) for name, some in luts.items() for lut in some for part in lut.parts]
         missing = [name for name, part in parts if part.sample is None]
         if smearing == "library":
             missing += [n for n, part in parts if part.sample is not None and not part.sample.has_library(part.valid)]
