@@ -15,21 +15,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from flashdet import registry
 from flashdet.carderrors import report
 from flashdet.cardfile import Node, Place, Problems
+from flashdet.cardluts import LutNames, expand_luts
 from flashdet.cardmerge import Loader, apply, stage_name
 from flashdet.config import AnyField, StageConfig, StrictModel
 from flashdet.errors import CardError
-from flashdet.lut import catalog
-from flashdet.lut.files import SUFFIX
 from flashdet.provenance import Algorithm
 from flashdet.shipped import shipped
-from flashdet.species import SPECIES
 
 #: Tables that exist without a detector; no stage may be named as one of them, but the stage that makes it.
 RESERVED = {
@@ -40,17 +38,6 @@ RESERVED = {
     "vertex": "vertex",
 }
 Species = Literal["electron", "muon", "pion", "kaon", "proton", "deuteron", "triton", "helium3", "alpha"]
-
-
-def _names(value: Any) -> Any:
-    """Name or names of tables; one message instead of one for each of the two."""
-    names = value if isinstance(value, list | tuple) else [value]
-    if not names or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"must be a table or a list of tables; got {value!r}")
-    return value
-
-
-LutNames = Annotated[str | tuple[str, ...], BeforeValidator(_names)]
 
 
 class Output(StrictModel):
@@ -86,7 +73,7 @@ class CardModel(StrictModel):
     luts: dict[Species, LutNames] = Field(default_factory=dict)
     """Tracking LUT of each species: a name of a shipped table or a path beside the card; or a list of tables, each for
     one sign of the charge or one sector in azimuth, that hold for all particles together. A single text is a folder
-    with a table for each species."""
+    with a table, or several, for each species."""
     stages: list[Any]
     """Steps of the simulation in their order."""
     output: Output = Output()
@@ -164,7 +151,7 @@ class Card:
         """
         path, shown = find_card(name_or_path)
         problems = Problems()
-        loader = Loader(problems, _find_include, _expand_luts)
+        loader = Loader(problems, _find_include, expand_luts)
         tree = loader.load(path, shown)
         for assignment in overrides:
             if tree is not None:
@@ -172,7 +159,7 @@ class Card:
         if tree is None or problems.is_unreadable:
             problems.check()
         assert tree is not None
-        tree = _expand_luts(tree, path.parent, problems)
+        tree = expand_luts(tree, path.parent, problems)
         model = _validate(CardModel, tree, (), problems)
         stages = _stages(tree, problems)
         problems.check()
@@ -247,32 +234,6 @@ def _find_include(name: str, directory: Path) -> Path | None:
         return find_card(name)[0] if "/" not in name else None
     except CardError:
         return None
-
-
-def _expand_luts(tree: Node, directory: Path, problems: Problems) -> Node:
-    """Turn ``luts: alice3`` into one entry per species, so that another file can replace a single one."""
-    node = tree.child("luts")
-    if node is None or not isinstance(node.value, str):
-        return tree
-    names = _tables_in(node.value, directory)
-    if not names:
-        folders = {name.rpartition("/")[0] for name, entry in catalog.read_index().items() if entry.kind == "lut"}
-        text = (
-            f"no folder of tables, shipped or beside the card; got {node.value!r}; {registry.near(node.value, folders)}"
-        )
-        problems.add(node.place, "luts", text, True)
-    entries = {species: Node(name, node.place, node.key) for species, name in names.items()}
-    return Node({**tree.value, "luts": Node(entries, node.place, node.key)}, tree.place, tree.key)
-
-
-def _tables_in(folder: str, directory: Path) -> dict[str, str]:
-    """Names of the tables of a folder by species: shipped ones, else ``SPECIES.lut.npz`` beside the card."""
-    index = catalog.read_index()
-    names = {s: f"{folder}/{s}" for s in SPECIES if f"{folder}/{s}" in index and index[f"{folder}/{s}"].kind == "lut"}
-    if names:
-        return names
-    files = {s: f"{folder}/{s}{SUFFIX}" for s in SPECIES}
-    return {s: name for s, name in files.items() if (directory / name).is_file()}
 
 
 def _validate(model: type[BaseModel], node: Node, at: tuple[str, ...], problems: Problems) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ from flashdet.cli.lut_files import job_line, progress_bar, refuse_existing, writ
 if TYPE_CHECKING:
     from flashdet.lut.axis import Axis
     from flashdet.lut.build import BuildOptions
-    from flashdet.lut.cells import Cells
+    from flashdet.lut.cells import Binning, Cells
     from flashdet.lut.sample import SampleChunk
 
 Output = Annotated[
@@ -27,6 +28,8 @@ Fewest = Annotated[int, typer.Option("--fewest-tracks", min=7, help="Tracks that
 Category = Annotated[str, typer.Option("--category", help="Kind of tracks that the efficiency counts.")]
 Bits = Annotated[int | None, typer.Option("--bits", min=8, max=23, help="Significant bits of the values.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
+#: Most sectors of --split, far more than a sample can fill.
+_MAX_SECTORS = 360
 _AXIS_HELP = "BINS:LOW:HIGH, with :log for equal bins in the logarithm."
 
 
@@ -65,13 +68,17 @@ def build_sample(
         str | None,
         typer.Option("--phi", help="Only this azimuth, LOW:HIGH [rad], LOW from -pi up: a table per sector."),
     ] = None,
+    split: Annotated[
+        list[str] | None,
+        typer.Option("--split", help="Tables for each sign (charge) or for N equal sectors (phi=N). May be repeated."),
+    ] = None,
     secondaries: Annotated[bool, typer.Option("--secondaries", help="AO2D: not only physical primaries.")] = False,
     bits: Bits = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Build tables from what the reconstruction of a full simulation did."""
     from flashdet.lut.build import BuildOptions
-    from flashdet.lut.cells import Binning, Cells
+    from flashdet.lut.cells import Binning
     from flashdet.lut.selection import EVERYWHERE
     from flashdet.units import parse
 
@@ -82,26 +89,14 @@ def build_sample(
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--field") from error
     start = time.perf_counter()
-    cells: Cells | None = None
-    sources = list(_sources(files, mapping, secondaries))
-    with progress_bar("files") as update:
-        for done, (name, chunks) in enumerate(sources):
-            started = False
-            for chunk in chunks:
-                cells = cells or Cells(binning, bz, ("any", *chunk.categories))
-                if not started:
-                    cells.start_input(name)
-                    started = True
-                cells.add(chunk)
-                update(done, len(sources), f"{cells.counts['tracks']} tracks")
-        update(len(sources), len(sources), "")
-    if cells is None:
+    cells = _add_up(_binnings(binning, split or []), bz, list(_sources(files, mapping, secondaries)))
+    if not cells:
         from flashdet.errors import InputError
 
         raise InputError("the files hold no event", ", ".join(map(str, files)))
     options = BuildOptions(fewest_tracks=fewest_tracks, library=library, category=category)
     _finish(cells, output, species, options, bits, overwrite)
-    print(job_line(cells.counts.get("tracks", 0), start))
+    print(job_line(cells[0].counts.get("tracks", 0), start))
 
 
 def merge(
@@ -128,7 +123,7 @@ def merge(
             read.append(read_part(path))
         update(len(parts), len(parts), "")
     total = merged(read)
-    _finish(total, output, species, options, bits, overwrite)
+    _finish([total], output, species, options, bits, overwrite)
     print(job_line(total.counts.get("tracks", 0), start))
 
 
@@ -193,28 +188,98 @@ def import_ini(
     print(f"wrote {output}: {len(layout.layers)} layers, {layout.field:g} T")
 
 
+def _binnings(whole: Binning, split: list[str]) -> list[Binning]:
+    """Cells of each sign and sector that is asked for."""
+    from flashdet.lut.selection import split as selections
+
+    n_sectors = 1
+    for text in split:
+        key, _, number = text.partition("=")
+        if text == "charge":
+            continue
+        if key != "phi" or not number.isdecimal() or not 2 <= int(number) <= _MAX_SECTORS:
+            allowed = f"allowed: charge, phi=2 to phi={_MAX_SECTORS}"
+            raise typer.BadParameter(f"{text!r} does not say what to split; {allowed}", param_hint="--split")
+        n_sectors = int(number)
+    chosen = selections("charge" in split, n_sectors, whole.selection)
+    return [replace(whole, charge=one.charge, phi=one.phi) for one in chosen]
+
+
+def _add_up(binnings: list[Binning], field: float, sources: list[tuple[str, Iterator[SampleChunk]]]) -> list[Cells]:
+    """Sums of each sign and sector, from one pass over the sample; none if there is no event."""
+    from flashdet.lut.cells import Cells, compare
+
+    cells: list[Cells] = []
+    with progress_bar("files") as update:
+        for done, (name, chunks) in enumerate(sources):
+            for i, chunk in enumerate(chunks):
+                cells = cells or [Cells(binning, field, ("any", *chunk.categories)) for binning in binnings]
+                compared = compare(chunk, field)
+                for one in cells:
+                    if i == 0:
+                        one.start_input(name)
+                    one.add(chunk, compared)
+                update(done, len(sources), f"{cells[0].counts['tracks']} tracks")
+        update(len(sources), len(sources), "")
+    return cells
+
+
 def _finish(
-    cells: Cells, output: Path, species: list[str] | None, options: BuildOptions, bits: int | None, overwrite: bool
+    cells: list[Cells],
+    output: Path,
+    species: list[str] | None,
+    options: BuildOptions,
+    bits: int | None,
+    overwrite: bool,
 ) -> None:
-    from flashdet.lut.build import build_sample_luts, species_in
-    from flashdet.lut.files import SUFFIX
+    """Write the sums of each sign and sector, or the tables made of them; names end in what they hold for."""
     from flashdet.lut.merge import SUFFIX as PART
     from flashdet.lut.merge import write_part
 
-    for name, number in sorted(cells.counts.items()):
-        if number:
-            print(f"{number:>12} {name}")
-    if output.name.endswith(PART):
-        write_part(cells, output, overwrite)
-        print(f"wrote {output}")
+    for one in cells:
+        if len(cells) > 1:
+            print(f"{one.binning.selection}:")
+        for name, number in sorted(one.counts.items()):
+            if number:
+                print(f"{number:>12} {name}")
+    if not output.name.endswith(PART):
+        _write_tables(cells, output, species, options, bits, overwrite)
         return
-    wanted = species or species_in(cells)
-    paths = {name: output / f"{name}{SUFFIX}" for name in wanted}
-    if not overwrite:
-        refuse_existing(paths)
+    stem = output.name.removesuffix(PART)
+    labels = [one.binning.selection.label if len(cells) > 1 else "" for one in cells]
+    paths = [output.with_name(f"{stem}{label}{PART}") for label in labels]
+    refuse_existing({} if overwrite else {str(path): path for path in paths})
+    for one, path in zip(cells, paths, strict=True):
+        write_part(one, path, overwrite)
+        print(f"wrote {path}")
+
+
+def _write_tables(
+    cells: list[Cells],
+    folder: Path,
+    species: list[str] | None,
+    options: BuildOptions,
+    bits: int | None,
+    overwrite: bool,
+) -> None:
+    from flashdet.lut.build import build_sample_luts, species_in
+    from flashdet.lut.files import SUFFIX
+    from flashdet.species import SPECIES
+
+    # a species that is found anywhere needs a table everywhere
+    found = {name for one in cells for name in species_in(one)}
+    wanted = species or [name for name in SPECIES if name in found]
+    labels = [one.binning.selection.label for one in cells]
+    paths = [{name: folder / f"{name}{label}{SUFFIX}" for name in wanted} for label in labels]
+    refuse_existing({} if overwrite else {str(path): path for some in paths for path in some.values()})
     with progress_bar("tables") as update:
-        luts = build_sample_luts(cells, wanted, options, update)
-    write_luts(luts, paths, overwrite, bits)
+
+        def teller(i: int) -> Callable[[int, int, str], None]:
+            return lambda done, total, what: update(i * total + done, len(cells) * total, what)
+
+        luts = [build_sample_luts(one, wanted, options, teller(i)) for i, one in enumerate(cells)]
+    for some, place in zip(luts, paths, strict=True):
+        write_luts(some, place, overwrite, bits)
 
 
 def _range(text: str) -> tuple[float, float]:

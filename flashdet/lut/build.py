@@ -120,7 +120,7 @@ def _build(cells: Cells, species: str, options: BuildOptions) -> Lut:
         fullest = max(int(builder.count.max(initial=0)) for builder in builders)
         raise LutError(
             f"no cell has {options.fewest_tracks} tracks; the fullest has {fullest}",
-            f"LUT of {species}",
+            f"LUT of {species}, {cells.binning.selection}",
             "use wider bins, fewer --fewest-tracks, or a larger sample",
         )
     return replace(parts[0], displaced=tuple(parts[1:]))

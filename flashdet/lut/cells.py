@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field as member
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,10 +51,8 @@ class Binning:
         dN_ch/deta, production radius [cm], pseudorapidity and transverse momentum [GeV] of the true particle.
     keep : int
         Residuals kept per cell: the statistical precision of standard deviations is 1/sqrt(2 keep).
-    charge : {"both", "positive", "negative"}
-        Particles that count. Tables hold no axis of charge or azimuth: there is one table for each.
-    phi : (float, float)
-        Likewise: azimuth of the momentum at production [rad], from the first to the second in the positive sense.
+    charge, phi : str, (float, float)
+        Particles that count, as in `flashdet.lut.selection.Selection`: there is a table for each sign and sector.
     """
 
     nch: Axis = DEFAULT_AXES[0]
@@ -80,6 +78,38 @@ class Binning:
     def selection(self) -> Selection:
         """Which particles count."""
         return Selection(self.charge, self.phi)
+
+
+class Compared(NamedTuple):
+    """What the sums of all selections need of a chunk.
+
+    Attributes
+    ----------
+    row : (n_tracks,) int64
+        Particle of each track, -1: none.
+    species, charge : (n_particles,) int64, float64
+        Species, -1: none; charge [e].
+    residuals : Residuals
+        Of the tracks.
+    """
+
+    row: NDArray[np.int64]
+    species: NDArray[np.int64]
+    charge: NDArray[np.float64]
+    residuals: Residuals
+
+
+def compare(chunk: SampleChunk, field: float) -> Compared:
+    """Match a chunk's tracks to its particles and subtract; eight selections that share it take 0.4 of the time.
+
+    Raises
+    ------
+    InputError
+        Two particles of an event have one label.
+    """
+    row = match(chunk)
+    species, charge = _species(chunk.particles.pdg)
+    return Compared(row, species, charge, residuals(chunk.particles, chunk.tracks, row, charge, field))
 
 
 @dataclass
@@ -146,8 +176,15 @@ class Cells:
         """Begin a new file; the chunks that follow belong to it."""
         self.inputs.append((name, 0))
 
-    def add(self, chunk: SampleChunk) -> None:
+    def add(self, chunk: SampleChunk, compared: Compared | None = None) -> None:
         """Add whole events.
+
+        Parameters
+        ----------
+        chunk : SampleChunk
+            The events.
+        compared : Compared, optional
+            What `compare` says of them in the field of the sums, if it is known.
 
         Raises
         ------
@@ -161,11 +198,9 @@ class Cells:
                 f"tracks are {', '.join(chunk.categories)}; so far they were {', '.join(self.categories[1:])}",
                 chunk.source,
             )
-        row = match(chunk)
         p, t = chunk.particles, chunk.tracks
-        species, charge = _species(p.pdg)
+        row, species, charge, res = compared or compare(chunk, self.field)
         place, cell, n_out = self._places(chunk, species, charge)
-        res = residuals(p, t, row, charge, self.field)
         is_kept = cell >= 0
         known = np.where(row >= 0, row, 0)
         is_fitted = np.isfinite(t.params).all(axis=1)  # candidates whose last fit failed are in some formats
@@ -297,6 +332,7 @@ class Cells:
             The parts have different cells, fields or categories, or share an input.
         """
         for what, mine, theirs in (
+            ("particles", str(self.binning.selection), str(other.binning.selection)),
             ("binning", self.binning, other.binning),
             ("field", self.field, other.field),
             ("categories", self.categories, other.categories),

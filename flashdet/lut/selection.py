@@ -90,23 +90,37 @@ class Selection:
         return np.asarray((charge * sign >= 0.0) & (inside | (self.phi == EVERYWHERE)))
 
 
-def split(signs: bool, n_sectors: int) -> tuple[Selection, ...]:
-    """Selections that share out all particles.
+def split(signs: bool, n_sectors: int, whole: Selection | None = None) -> tuple[Selection, ...]:
+    """Selections that share out particles.
 
     Parameters
     ----------
     signs : bool
         One for each sign of the charge.
     n_sectors : int
-        Equal sectors in azimuth, from -pi on.
+        Equal sectors in azimuth.
+    whole : Selection, optional
+        What is shared out; default: all particles.
 
     Returns
     -------
     tuple of Selection
+
+    Raises
+    ------
+    LutError
+        There is one sign only.
     """
-    edges = np.linspace(-np.pi, np.pi, n_sectors + 1).tolist()
-    charges = SIGNS[::-1] if signs else ("both",)
-    return tuple(Selection(charge, (edges[i], edges[i + 1])) for charge in charges for i in range(n_sectors))
+    whole = whole or Selection()
+    if signs and whole.charge != "both":
+        raise LutError(f"{whole.charge} particles cannot be split by the sign of their charge")
+    charges = SIGNS[::-1] if signs else (whole.charge,)
+    sectors = [whole.phi]
+    if n_sectors > 1:
+        edges = np.linspace(*whole.phi, n_sectors + 1).tolist()
+        turns = [_TURN if low >= np.pi else 0.0 for low in edges]
+        sectors = [(low - turn, high - turn) for low, high, turn in zip(edges, edges[1:], turns, strict=False)]
+    return tuple(Selection(charge, phi) for charge in charges for phi in sectors)
 
 
 def sectors(tables: Sequence[Lut], names: Sequence[str] | None = None) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -150,7 +164,7 @@ def sectors(tables: Sequence[Lut], names: Sequence[str] | None = None) -> tuple[
             problems.append(_problem(what, [called[k] for k in serving], called))
     if problems:
         hint = "name tables that share out all charges and azimuths, e.g. luts: {pion: [A, B]}"
-        raise LutError("; ".join(problems), hint=f"{hint}; options of `flashdet lut build sample` make them")
+        raise LutError("; ".join(problems), hint=f"{hint}; flashdet lut build sample --split makes them")
     return edges, place
 
 

@@ -63,6 +63,55 @@ def test_parts_merge_to_the_same_table(files):
     assert execute(["lut", "merge", *parts, parts[0], "-o", str(folder / "twice")]) == 2
 
 
+def test_a_split_makes_the_tables_of_all_signs_and_sectors(files, tmp_path, capsys):
+    """One pass makes what a pass for each makes; parts merge with their likes; a card takes the folder."""
+    _, paths = files
+    command = ["lut", "build", "sample", *AXES]
+    split = ["--split", "phi=2", "--split", "charge"]
+    assert execute([*command, *paths, *split, "-o", str(tmp_path / "luts")]) == 0
+    labels = [f"{sign}_phi{low}" for sign in ("positive", "negative") for low in ("180to360", "0to180")]
+    assert sorted(p.name for p in (tmp_path / "luts").iterdir()) == sorted(f"pion_{x}.lut.npz" for x in labels)
+    one = ["--charge", "negative", f"--phi={-np.pi!r}:0"]
+    assert execute([*command, *paths, *one, "-o", str(tmp_path / "one")]) == 0
+    name = f"pion_{labels[2]}.lut.npz"
+    made = (tmp_path / "luts" / name).read_bytes()
+    assert (tmp_path / "one" / name).read_bytes() == made
+    assert execute([*command, *paths, "--charge", "negative", "--split", "phi=2", "-o", str(tmp_path / "two")]) == 0
+    assert (tmp_path / "two" / name).read_bytes() == made
+    for i, path in enumerate(paths):
+        assert execute([*command, path, *split, "-o", str(tmp_path / f"{i}.part.npz")]) == 0
+    parts = [[str(tmp_path / f"{i}_{label}.part.npz") for i in (1, 0)] for label in labels]
+    assert execute(["lut", "merge", *parts[2], "-o", str(tmp_path / "merged")]) == 0
+    assert (tmp_path / "merged" / name).read_bytes() == made
+    capsys.readouterr()
+    assert execute(["lut", "merge", parts[0][0], parts[2][1], "-o", str(tmp_path / "mixed")]) == 2
+    assert "differ in their particles: positive particles" in capsys.readouterr().err
+    sums = [read_table(tmp_path / "luts" / f"pion_{label}.lut.npz").sample.generated.sum() for label in labels]
+    assert sum(sums) == 24000
+    card = tmp_path / "card.yaml"
+    card.write_text(CARD.format(lut=1, smearing="library").replace("{pion: 1}", "luts"))
+    assert execute(["card", "check", str(card)]) == 0
+    assert all(label in capsys.readouterr().out for label in labels[:1])
+    gun = "gun:pdg=211/-211,pt=0.3..10,shape=log,eta=-1..1,n=20,particles=40,seed=9"
+    assert execute(["sim", gun, "--card", str(card), "-o", str(tmp_path / "out.aod.root"), "--quiet"]) == 0
+    (tmp_path / "luts" / name).unlink()
+    assert execute(["card", "check", str(card)]) == 2
+    assert "no table for negative particles at phi -3.142 to 0 rad" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("split", ["eta", "phi", "phi=1", "phi=x", "charge=2"])
+def test_what_cannot_be_split(files, tmp_path, split, capsys):
+    command = ["lut", "build", "sample", files[1][0], *AXES, "-o", str(tmp_path / "luts")]
+    assert execute([*command, "--split", split]) == 2
+    assert "does not say what to split" in re.sub(r"[\s│]+", " ", capsys.readouterr().err)
+
+
+def test_one_sign_cannot_be_split(files, tmp_path, capsys):
+    command = ["lut", "build", "sample", files[1][0], *AXES, "-o", str(tmp_path / "luts")]
+    assert execute([*command, "--charge", "positive", "--split", "charge"]) == 2
+    assert "cannot be split" in capsys.readouterr().err
+
+
 def test_cost_and_sizes_are_told(files, tmp_path, capsys):
     """Time per million tracks, peak memory, and the size beside that of the ALICE format with the same cells."""
     _, paths = files

@@ -55,6 +55,17 @@ def test_a_split_is_a_whole(signs, n):
     assert (place[(charge > 0).astype(int), sector] == chosen.argmax(axis=0)).all()
 
 
+def test_a_sector_can_be_split():
+    parts = split(False, 3, Selection("negative", (2.0, 5.0)))
+    assert [part.charge for part in parts] == ["negative"] * 3
+    assert np.array([part.phi for part in parts]) == pytest.approx(
+        np.array([[2.0, 3.0], [3.0, 4.0], [4.0 - 2 * np.pi, 5.0 - 2 * np.pi]])
+    )
+    assert split(False, 1, Selection("positive")) == (Selection("positive"),)
+    with pytest.raises(LutError, match="cannot be split"):
+        split(True, 1, Selection("positive"))
+
+
 def test_names_of_files():
     assert Selection().label == ""
     labels = [part.label for part in split(True, 2)]

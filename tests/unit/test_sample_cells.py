@@ -253,7 +253,7 @@ def test_tables_of_a_charge_or_a_sector(tmp_path):
     assert meta["phi"] == [-1.0, 2.0]
     write_part(signs[0], tmp_path / "a.part.npz")
     assert read_part(tmp_path / "a.part.npz").binning == signs[0].binning
-    with pytest.raises(LutError, match="parts differ in their binning"):
+    with pytest.raises(LutError, match="differ in their particles: positive particles and negative particles"):
         merged([signs[0], signs[1]])
     for wrong in ({"charge": "2"}, {"phi": (1.0, 0.5)}, {"phi": (-4.0, 0.0)}, {"phi": (0.0, 7.0)}):
         with pytest.raises(LutError, match="allowed"):
