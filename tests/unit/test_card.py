@@ -207,8 +207,7 @@ def test_a_species_may_have_a_table_for_each_charge_or_sector(tmp_path):
     made = pipeline(f"{{pion: [{', '.join(names)}], kaon: reference_barrel/kaon}}")
     assert list(made.lut_hashes) == [*names, "reference_barrel/kaon"]
     assert YAML(typ="safe").load(made.card.resolved())["luts"]["pion"] == names
-    validator = pytest.importorskip("jsonschema").Draft202012Validator(schema())
-    assert validator.is_valid(YAML(typ="safe").load(path))
+    good = YAML(typ="safe").load(path)
     with pytest.raises(LutError, match=r"card.yaml:4:14 luts.pion: several tables .*phi180to360"):
         pipeline(f"{{pion: [{', '.join([*names, names[0]])}]}}")
     with pytest.raises(LutError, match=r"luts.pion: no table for negative particles .* -3.142 to 0 rad; there are"):
@@ -220,6 +219,9 @@ def test_a_species_may_have_a_table_for_each_charge_or_sector(tmp_path):
     for wrong in ("[]", "[1, 2]"):
         with pytest.raises(CardError, match=r"luts.pion: must be a table or a list of tables; got"):
             pipeline(f"{{pion: {wrong}}}")
+    validator = pytest.importorskip("jsonschema").Draft202012Validator(schema())
+    assert validator.is_valid(good)
+    assert not validator.is_valid(good | {"luts": {"pion": [1]}})
 
 
 def test_schema_lists_all_kinds_and_can_be_written():
