@@ -161,8 +161,10 @@ def sectors(tables: Sequence[Lut], names: Sequence[str] | None = None) -> tuple[
                 place[i, j] = serving[0]
                 continue
             what = f"{sign} particles at phi {low:.4g} to {high:.4g} rad"
-            problems.append(_problem(what, [called[k] for k in serving], called))
+            several = ", ".join(called[k] for k in serving)
+            problems.append(f"several tables for {what}: {several}" if serving else f"no table for {what}")
     if problems:
+        problems.append(f"there {'are' if len(called) > 1 else 'is'} {', '.join(called)}")
         hint = "name tables that share out all charges and azimuths, e.g. luts: {pion: [A, B]}"
         raise LutError("; ".join(problems), hint=f"{hint}; flashdet lut build sample --split makes them")
     return edges, place
@@ -175,9 +177,3 @@ def _edges(boxes: Sequence[Selection]) -> NDArray[np.float64]:
     if len(edges) > 1 and edges[0] + _TURN - edges[-1] <= _TOLERANCE:
         del edges[-1]
     return np.array(edges)
-
-
-def _problem(what: str, serving: Sequence[str], called: Sequence[str]) -> str:
-    if serving:
-        return f"several tables for {what}: {', '.join(serving)}"
-    return f"no table for {what}; there {'are' if len(called) > 1 else 'is'} {', '.join(called)}"

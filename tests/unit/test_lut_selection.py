@@ -80,7 +80,8 @@ def test_gaps_and_overlaps_are_named():
     with pytest.raises(LutError) as caught:
         sectors(parts, ("a", "b", "c"))
     text = str(caught.value)
-    assert "no table for negative particles at phi -1.283 to -1 rad; there are a (positive particles), b" in text
+    assert "no table for negative particles at phi -1.283 to -1 rad; several" in text
+    assert "; there are a (positive particles), b" in text
     assert (
         "several tables for negative particles at phi 1.5 to 2 rad: b (negative particles at phi -1 to 2 rad), c"
         in text
