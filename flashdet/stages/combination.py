@@ -11,7 +11,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema
 
 from flashdet.columns import PID, TRACK, Column, for_stage, pick
 from flashdet.config import StageConfig, StrictModel
@@ -52,10 +53,17 @@ def _named(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
 
+class _NamedSchema:
+    """Tells editors that the bare name is enough."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [{"type": "string"}, handler(schema)]}
+
+
 class PidConfig(StageConfig):
     """Combination of detectors."""
 
-    detectors: tuple[Annotated[Source, BeforeValidator(_named)], ...] = Field(min_length=1)
+    detectors: tuple[Annotated[Source, BeforeValidator(_named), _NamedSchema()], ...] = Field(min_length=1)
     """Stages of the card: names, or ``{name: rich, use: log_likelihood}``."""
     priors: dict[SpeciesName, Annotated[float, Field(ge=0)] | PriorCurve] = Field(
         default=dict.fromkeys(("electron", "muon", "pion", "kaon", "proton"), 1.0)

@@ -13,13 +13,15 @@ from flashdet.testing import make_events
 PDG = {"electron": 11, "pion": 211, "kaon": 321, "proton": 2212}
 #: 3 sigma over these momenta [GeV]: CERN EP newsletter, "ALICE 3 RICH" (node 3564).
 TARGETS = [("electron", "pion", 0.5, 2.0), ("pion", "kaon", 2.0, 10.0), ("kaon", "proton", 4.0, 16.0)]
+#: Stages of the card that a ring needs.
+NEEDED = ("conversions", "propagate", "tracking", "decay", "rich")
 THRESHOLD = dict(zip(SPECIES, (m / math.sqrt(1.03**2 - 1) for m in SPECIES_MASS), strict=True))
 
 
 @pytest.fixture(scope="module")
 def pipeline():
     pipeline = Pipeline(Card.load("alice3"), seed=3)
-    pipeline.stages = tuple(s for s in pipeline.stages if s.name in ("conversions", "propagate", "tracking", "rich"))
+    pipeline.stages = tuple(s for s in pipeline.stages if s.name in NEEDED)
     return pipeline
 
 
@@ -31,7 +33,8 @@ def sample(pipeline, species, p, n=2500, per_event=5):
     batch = make_events(PDG[species] * sign, p / np.cosh(eta), eta, phi, sizes=[per_event] * (n // per_event))
     rich = pipeline.run(batch).batch["rich"]
     inside = rich["has_acceptance"]
-    assert inside.sum() > 0.7 * n
+    # tracks are lost between the tiles and to the tracker, and slow pions and kaons decay on the way
+    assert inside.sum() > 0.65 * n
     return {name: column[inside] for name, column in rich.items()}
 
 
