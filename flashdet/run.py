@@ -180,13 +180,16 @@ def _write(
         if progress is not None:
             progress(summary.n_events)
 
+    # a result is let go before the next one is made, which then takes its memory: it is still in the cache
     if threads == 1:
         for result in done:
             take(result)
+            del result
         return
     with Behind(take) as behind, closing(done):
         for result in done:
             behind.put(result)
+            del result
 
 
 def _check_output(path: Path, job: Job) -> None:
@@ -344,6 +347,7 @@ def _timed(batches: Iterator[EventBatch], summary: Summary) -> Iterator[EventBat
         if batch is None:
             return
         yield batch
+        del batch
 
 
 @contextmanager

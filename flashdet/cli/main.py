@@ -17,7 +17,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from flashdet import __version__
-from flashdet.cli import bench, card, collector, inspect, lut, report, sim, warmup
+from flashdet.cli import bench, card, collector, heap, inspect, lut, report, sim, warmup
 from flashdet.errors import FlashDetError
 
 app = typer.Typer(
@@ -129,4 +129,5 @@ def execute(arguments: Sequence[str]) -> int:
 def main() -> NoReturn:
     """Entry point of the command."""
     collector.relax()
+    heap.keep()
     sys.exit(execute(sys.argv[1:]))

@@ -232,6 +232,7 @@ def one_pass(job: Job, pipeline: Pipeline, output: Path) -> Pass:
                 done.n_events += batch.n_events
                 done.n_particles += batch["particle"].n_rows
                 done.n_tracks += result.batch["track"].n_rows if "track" in result.batch else 0
+                del result, batch  # as in a job
                 begin = clock()
                 batch = next(batches, None)
                 done.read += clock() - begin
